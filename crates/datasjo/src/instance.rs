@@ -1,0 +1,195 @@
+//! The running program: journal, lake, sources, pump and door, opened in that order and closed in the other.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use datasjo_ingest::{Feed, FlushOptions, Ingest, JournalCursors, start_seq};
+use datasjo_journal::{Journal, Limits};
+use datasjo_lake::{Lake, Memory, Root};
+use datasjo_serve::http::{self, Door};
+use datasjo_serve::query::{self, Queries};
+use datasjo_sources::file::FileSource;
+use datasjo_sources::mqtt::MqttSource;
+use datasjo_sources::poll::PollSource;
+use datasjo_sources::push::Listener;
+use datasjo_sources::{Cursors, Source};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, SourceConfig};
+
+/// Longest wait for requests under way when the program stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// The one crypto provider of every TLS connection in the process.
+pub(crate) fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Where things are.
+pub(crate) fn journal_path(config: &Config) -> PathBuf {
+    config.data_dir.join("journal.redb")
+}
+
+/// The lake alone, for commands that only read.
+pub(crate) async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
+    let root = Root::from_url(config.lake.url.as_str())?;
+    let tables: Vec<_> = config.tables.values().cloned().collect();
+    let memory = Memory { query_bytes: config.memory.query_bytes, ..Memory::default() };
+    let lake = Lake::open(root, &tables, memory).await?;
+    for reference in &config.reference {
+        lake.load_reference(&reference.name, &reference.path)?;
+    }
+    Ok(lake)
+}
+
+/// Journal and lake, fitting each other.
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<(Arc<Journal>, Arc<Lake>)> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("make the data directory {}", config.data_dir.display()))?;
+    let path = journal_path(config);
+    let mut journal = open_journal(config, &path)?;
+    look_over(config)?;
+    let lake = open_lake(config).await?;
+    let held = start_seq(&lake, journal.id()).await?;
+    if held > *journal.synced().borrow() {
+        let aside = path.with_extension(format!("older-{}.redb", datasjo_sources::now_us()));
+        tracing::warn!(path = %aside.display(), "the journal is an older copy than the lake; it is set aside, all it holds is committed");
+        journal.close();
+        std::fs::rename(&path, &aside).with_context(|| format!("set {} aside", path.display()))?;
+        journal = open_journal(config, &path)?;
+    }
+    Ok((Arc::new(journal), Arc::new(lake)))
+}
+
+/// With the journal held, nobody else writes the lake.
+fn look_over(config: &Config) -> anyhow::Result<()> {
+    let tables: Vec<_> = config.tables.values().cloned().collect();
+    for found in Lake::recover(&Root::from_url(config.lake.url.as_str())?, &tables)? {
+        tracing::warn!(table = found.table, path = %found.path.display(), reason = found.reason, "set aside; its rows come again from the journal");
+    }
+    Ok(())
+}
+
+fn open_journal(config: &Config, path: &Path) -> anyhow::Result<Journal> {
+    let limits = Limits { max_bytes: config.journal.max_bytes, ..Limits::default() };
+    let journal = Journal::open(path, limits).context("another datasjo may be running on this data directory")?;
+    if let Some(aside) = journal.set_aside() {
+        tracing::warn!(path = %aside.path.display(), reason = aside.reason, "the journal was damaged; it is set aside and a new one begun");
+    }
+    Ok(journal)
+}
+
+pub(crate) fn flush_options(config: &Config) -> FlushOptions {
+    FlushOptions { every: config.flush.every, rows: config.flush.rows }
+}
+
+/// The decoding half of every feed.
+pub(crate) fn feeds(config: &Config) -> Vec<Feed> {
+    let feed =
+        |f: &crate::config::Feed| Feed { name: f.name.clone(), decoder: f.decoder.clone(), config_hash: f.config_hash.clone() };
+    config.feeds.iter().map(feed).collect()
+}
+
+/// A running instance.
+pub(crate) struct Instance {
+    pub sql: SocketAddr,
+    pub push: Option<SocketAddr>,
+    pub ingest: Ingest,
+    stop_doors: CancellationToken,
+    doors: Vec<JoinHandle<()>>,
+}
+
+impl Instance {
+    /// Opens everything; the addresses are bound when this returns. Nothing is left half started after an error.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let door = http::bind(config.sql.listen).await.with_context(|| format!("listen on {} for SQL", config.sql.listen))?;
+        let sql = door.local_addr()?;
+        let (journal, lake) = open_store(config).await?;
+        let cursors: Arc<dyn Cursors> = Arc::new(JournalCursors(journal.clone()));
+        let (sources, listener) = sources(config, &cursors)?;
+        let journal_failure = journal.failure();
+        let ingest = Ingest::start(journal, lake.clone(), feeds(config), sources, flush_options(config), true).await?;
+        let stop_doors = CancellationToken::new();
+        let mut doors = Vec::new();
+        let push = listener.as_ref().map(Listener::local_addr);
+        if let Some(listener) = listener {
+            let stop = stop_doors.clone();
+            doors.push(tokio::spawn(async move {
+                if let Err(error) = listener.run(stop).await {
+                    tracing::error!(%error, "the push listener ended");
+                }
+            }));
+        }
+        let token = config.sql.token.as_ref().map(|t| Arc::from(t.reveal()));
+        let state = Door {
+            queries: Queries::new(lake.clone(), query::Limits::default()),
+            progress: ingest.progress(),
+            health: Arc::new(ingest.health()),
+            journal_failure,
+            token,
+        };
+        let stop = stop_doors.clone();
+        doors.push(tokio::spawn(async move {
+            if let Err(error) = http::serve(door, state, stop).await {
+                tracing::error!(%error, "the SQL door ended");
+            }
+        }));
+        Ok(Self { sql, push, ingest, stop_doors, doors })
+    }
+
+    /// Sources first, then what is visible is committed, then the doors.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let ended = self.ingest.stop().await;
+        self.stop_doors.cancel();
+        for door in self.doors {
+            let _ = tokio::time::timeout(LAST_REQUESTS, door).await;
+        }
+        Ok(ended?)
+    }
+}
+
+type Named = (Arc<str>, Box<dyn Source>);
+
+fn sources(config: &Config, cursors: &Arc<dyn Cursors>) -> anyhow::Result<(Vec<Named>, Option<Listener>)> {
+    let mut listener = match &config.push {
+        Some(listen) => Some(Listener::bind(listen.clone()).context("listen for pushed deliveries")?),
+        None => None,
+    };
+    let mut sources = Vec::new();
+    for feed in &config.feeds {
+        let source =
+            source(&feed.name, &feed.source, cursors, &mut listener).with_context(|| format!("start feed {}", feed.name))?;
+        sources.push((feed.name.clone(), source));
+    }
+    Ok((sources, listener))
+}
+
+fn source(
+    name: &Arc<str>,
+    source: &SourceConfig,
+    cursors: &Arc<dyn Cursors>,
+    listener: &mut Option<Listener>,
+) -> anyhow::Result<Box<dyn Source>> {
+    Ok(match source {
+        SourceConfig::Mqtt(mqtt) => {
+            let key = format!("topics/{name}");
+            let stored = cursors.load(&key).ok().flatten().unwrap_or_default();
+            let previous: Vec<String> = serde_json::from_slice(&stored).unwrap_or_default();
+            if previous != mqtt.topics {
+                let topics = serde_json::to_vec(&mqtt.topics)?;
+                cursors.store(&key, &topics).map_err(anyhow::Error::from_boxed)?;
+            }
+            Box::new(MqttSource::new(name, mqtt.clone())?.with_previous_topics(previous))
+        }
+        SourceConfig::Poll(poll) => Box::new(PollSource::new(name.clone(), poll.clone(), cursors.clone())?),
+        SourceConfig::File(file) => Box::new(FileSource::new(name.clone(), file.clone(), cursors.clone())?),
+        SourceConfig::Push(push) => {
+            let listener = listener.as_mut().context("a push feed needs [push] in datasjo.toml")?;
+            Box::new(listener.source(name.clone(), push.clone())?)
+        }
+    })
+}

@@ -1,0 +1,51 @@
+//! Maintenance on a clock of its own: what is due is looked for once a minute, files nothing refers to are removed four
+//! times a day.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datasjo_lake::{Lake, LakeError, MaintenancePlan, MaintenanceReport};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::source::causes;
+
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const VACUUM_EVERY: u32 = 6 * 60;
+const DAY_US: i64 = 86_400_000_000;
+
+pub(crate) async fn keep(lake: Arc<Lake>, stop: CancellationToken) {
+    let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turn: u32 = 0;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        turn = turn.wrapping_add(1);
+        let plan = MaintenancePlan::for_day(i32::try_from(datasjo_sources::now_us().div_euclid(DAY_US)).unwrap_or(0));
+        tell(lake.maintain(plan).await);
+        if turn.is_multiple_of(VACUUM_EVERY) {
+            tell(lake.vacuum(plan).await);
+        }
+    }
+}
+
+fn tell(reports: Vec<Result<MaintenanceReport, LakeError>>) {
+    for report in reports {
+        match report {
+            Ok(done) if done != MaintenanceReport { table: done.table.clone(), ..Default::default() } => {
+                tracing::info!(
+                    table = done.table,
+                    compacted = done.compacted_days.len(),
+                    dropped = done.dropped_days.len(),
+                    vacuumed_files = done.vacuumed_files,
+                    "maintenance"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(reason = causes(&error), "maintenance is tried again at its next turn"),
+        }
+    }
+}

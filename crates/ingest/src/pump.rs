@@ -1,0 +1,403 @@
+//! The pump: journal to rows, in order. One `select!`, plain functions around it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use datasjo_datasets::{Arrival, Decoded, Reject, Rows};
+use datasjo_journal::{Entry, Journal};
+use datasjo_lake::{LEDGER, Lake, LedgerLine, Marker, REJECTS, RecordBatch, RejectRow};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::ledger::{Book, Travelling};
+use crate::round::Round;
+use crate::{Feed, FlushOptions, IngestError, Progress};
+
+/// Payload bytes decoded at a time: a step is short enough to keep rows fresh and long enough to keep batches large.
+const STEP_BYTES: usize = 4 << 20;
+/// Commits looked at for ledger lines after a crash: at most one round can be ahead of the ledger.
+const RECENT_COMMITS: usize = 20;
+
+/// Where each table stands, and where reading must start.
+struct Markers {
+    tables: BTreeMap<String, u64>,
+    ledger: u64,
+}
+
+impl Markers {
+    async fn read(lake: &Lake, journal_id: &str) -> Result<Self, IngestError> {
+        let mut tables = BTreeMap::new();
+        for table in lake.tables() {
+            tables.insert(table.name().to_owned(), table.marker(journal_id).await?);
+        }
+        let ledger = tables.get(LEDGER).copied().unwrap_or(0);
+        Ok(Self { tables, ledger })
+    }
+
+    fn of(&self, table: &str) -> u64 {
+        self.tables.get(table).copied().unwrap_or(0)
+    }
+
+    /// The ledger commits last, so a table ahead of it has its lines in its own commits.
+    fn lowest(&self) -> u64 {
+        self.tables.values().copied().min().unwrap_or(0)
+    }
+
+    fn highest(&self) -> u64 {
+        self.tables.values().copied().max().unwrap_or(0)
+    }
+}
+
+/// The highest sequence number of journal `journal_id` that the lake holds. A journal that ends before it is an older
+/// copy: its numbers would be given twice, so it must not be used.
+pub async fn start_seq(lake: &Lake, journal_id: &str) -> Result<u64, IngestError> {
+    Ok(Markers::read(lake, journal_id).await?.highest())
+}
+
+pub(crate) struct Pump {
+    journal: Arc<Journal>,
+    lake: Arc<Lake>,
+    feeds: Arc<HashMap<Arc<str>, Feed>>,
+    flush: FlushOptions,
+    told: watch::Sender<Progress>,
+    markers: Markers,
+    next_seq: u64,
+    book: Book,
+    /// Lines of the round that is being committed; shown with the open ones.
+    committing: Vec<LedgerLine>,
+    rows_in_round: usize,
+    round_started: Option<Instant>,
+    round: Option<JoinHandle<Result<bool, IngestError>>>,
+    hurry: CancellationToken,
+}
+
+impl Pump {
+    pub async fn new(
+        journal: Arc<Journal>,
+        lake: Arc<Lake>,
+        feeds: Vec<Feed>,
+        flush: FlushOptions,
+        told: watch::Sender<Progress>,
+    ) -> Result<Self, IngestError> {
+        let markers = Markers::read(&lake, journal.id()).await?;
+        let mut book = Book::default();
+        for table in lake.tables() {
+            if markers.of(table.name()) > markers.ledger {
+                for value in table.ledger_lines(RECENT_COMMITS).await? {
+                    carry(&mut book, value, journal.id(), markers.ledger);
+                }
+            }
+        }
+        let next_seq = markers.lowest() + 1;
+        let feeds = Arc::new(feeds.into_iter().map(|f| (f.name.clone(), f)).collect());
+        Ok(Self {
+            journal,
+            lake,
+            feeds,
+            flush,
+            told,
+            markers,
+            next_seq,
+            round_started: (!book.is_empty()).then(Instant::now),
+            book,
+            committing: Vec::new(),
+            rows_in_round: 0,
+            round: None,
+            hurry: CancellationToken::new(),
+        })
+    }
+
+    /// Runs until stopped; then reads what is synced, commits what is visible and returns.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), IngestError> {
+        let mut synced = self.journal.synced();
+        loop {
+            let behind = *synced.borrow_and_update() >= self.next_seq;
+            if behind && self.has_room() {
+                self.step().await?;
+                if self.rows_in_round < self.flush.rows && !self.is_due() {
+                    continue;
+                }
+            }
+            if self.is_due() && self.round.is_none() {
+                self.start_round().await;
+            }
+            let has_room = self.has_room();
+            let due_at = self.round_started.filter(|_| self.round.is_none()).map(|at| at + self.flush.every);
+            tokio::select! {
+                biased;
+                ended = wait_for(&mut self.round) => self.end_round(ended)?,
+                () = stop.cancelled() => break,
+                Ok(()) = synced.changed(), if !behind => {}
+                () = sleep_until(due_at) => {}
+                () = std::future::ready(()), if behind && has_room => {}
+            }
+        }
+        self.finish().await
+    }
+
+    /// While a round is being committed a second one may fill up, but not a third: then the journal keeps what comes.
+    fn has_room(&self) -> bool {
+        self.rows_in_round < self.flush.rows
+    }
+
+    fn is_due(&self) -> bool {
+        self.rows_in_round >= self.flush.rows || self.round_started.is_some_and(|at| at.elapsed() >= self.flush.every)
+    }
+
+    async fn finish(mut self) -> Result<(), IngestError> {
+        self.hurry.cancel();
+        while *self.journal.synced().borrow() >= self.next_seq && self.has_room() {
+            self.step().await?;
+        }
+        let ended = wait_for_round(&mut self.round).await;
+        self.end_round(ended)?;
+        if !self.book.is_empty() {
+            self.start_round().await;
+            let ended = wait_for_round(&mut self.round).await;
+            self.end_round(ended)?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<(), IngestError> {
+        let entries = self.journal.read(self.next_seq, STEP_BYTES)?;
+        let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq)) else {
+            self.next_seq = *self.journal.synced().borrow() + 1;
+            return Ok(());
+        };
+        if first > self.next_seq && first > self.markers.ledger + 1 {
+            tracing::error!(
+                from = self.next_seq,
+                to = first - 1,
+                "the journal has no entries in this range and the lake may lack them"
+            );
+        }
+        let feeds = self.feeds.clone();
+        let decoded = tokio::task::spawn_blocking(move || decode(&feeds, entries)).await;
+        let parts = decoded.map_err(|source| IngestError::Task { task: "decode", source })??;
+        for part in parts {
+            self.take(part).await?;
+        }
+        self.next_seq = last + 1;
+        self.round_started.get_or_insert_with(Instant::now);
+        self.show_ledger();
+        self.told.send_modify(|p| p.visible_seq = last);
+        Ok(())
+    }
+
+    /// Hands the rows and rejects of one feed to the lake and counts them.
+    async fn take(&mut self, part: Part) -> Result<(), IngestError> {
+        let dataset = part.dataset.clone();
+        let table_marker = self.markers.of(&dataset);
+        let counted_from = table_marker.max(self.markers.ledger);
+        for arrival in part.arrivals.iter().filter(|a| a.1 > counted_from) {
+            self.book.line(&part.feed, &dataset, arrival.0).deliveries += 1;
+        }
+        if let Some(decoded) = &part.rows {
+            let arrived: Vec<(i64, u64)> = decoded.1.iter().map(|o| part.arrivals[*o as usize]).collect();
+            self.take_rows(&part, decoded.0.clone(), arrived, table_marker, counted_from).await?;
+        }
+        let rejects_marker = self.markers.of(REJECTS);
+        for reject in &part.rejects {
+            let (received_at_us, seq) = part.arrivals[reject.origin as usize];
+            if seq > counted_from {
+                let records = i64::try_from(reject.records).unwrap_or(1);
+                let line = self.book.line(&part.feed, &dataset, received_at_us);
+                line.received += records;
+                line.rejected += records;
+            }
+            if seq > rejects_marker {
+                let row = reject_row(&part, reject, received_at_us, seq);
+                self.lake.push_rejects(&[row])?;
+                self.rows_in_round += 1;
+            }
+        }
+        let rejected: u64 = part.rejects.iter().map(|r| r.records).sum();
+        self.told.send_modify(|p| p.rejected += rejected);
+        Ok(())
+    }
+
+    async fn take_rows(
+        &mut self,
+        part: &Part,
+        rows: RecordBatch,
+        arrived: Vec<(i64, u64)>,
+        table_marker: u64,
+        counted_from: u64,
+    ) -> Result<(), IngestError> {
+        let fresh = arrived.partition_point(|a| a.1 <= table_marker);
+        let (rows, arrived) = (rows.slice(fresh, rows.num_rows() - fresh), &arrived[fresh..]);
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let accepted = self.lake.table(&part.dataset)?.accept(&part.feed, &rows, arrived).await?;
+        let mut kept_rows = 0;
+        for (i, (received_at_us, seq)) in arrived.iter().enumerate() {
+            let kept = accepted.kept[i];
+            kept_rows += usize::from(kept);
+            if *seq > counted_from {
+                let line = self.book.line(&part.feed, &part.dataset, *received_at_us);
+                line.received += 1;
+                line.in_flight += i64::from(kept);
+                line.duplicate += i64::from(!kept);
+                line.revised += i64::from(accepted.revised[i]);
+            }
+        }
+        self.rows_in_round += kept_rows;
+        self.told.send_modify(|p| {
+            p.rows += kept_rows as u64;
+            p.duplicates += (arrived.len() - kept_rows) as u64;
+        });
+        Ok(())
+    }
+
+    async fn start_round(&mut self) {
+        for table in self.lake.tables().filter(|t| t.name() != LEDGER) {
+            table.cut().await;
+        }
+        let marker = Marker { journal_id: self.journal.id().to_owned(), seq: self.next_seq - 1 };
+        self.committing = self.book.take();
+        self.rows_in_round = 0;
+        self.round_started = None;
+        let round = Round {
+            lake: self.lake.clone(),
+            journal: self.journal.clone(),
+            marker,
+            lines: self.committing.clone(),
+            told: self.told.clone(),
+        };
+        self.round = Some(tokio::spawn(round.run(self.hurry.clone())));
+    }
+
+    fn end_round(&mut self, ended: Option<Result<Result<bool, IngestError>, tokio::task::JoinError>>) -> Result<(), IngestError> {
+        self.round = None;
+        if let Some(ended) = ended {
+            ended.map_err(|source| IngestError::Task { task: "commit", source })??;
+            self.committing.clear();
+            self.show_ledger();
+        }
+        Ok(())
+    }
+
+    fn show_ledger(&self) {
+        let mut lines = self.book.lines();
+        lines.extend(self.committing.iter().cloned());
+        self.lake.show_ledger(lines);
+    }
+}
+
+/// What one feed brought in one step.
+struct Part {
+    feed: Arc<str>,
+    dataset: Arc<str>,
+    config_hash: String,
+    /// Arrival and sequence number of each delivery of the feed.
+    arrivals: Vec<(i64, u64)>,
+    labels: Vec<String>,
+    rows: Option<(RecordBatch, Vec<u32>)>,
+    rejects: Vec<Reject>,
+}
+
+fn decode(feeds: &HashMap<Arc<str>, Feed>, entries: Vec<Entry>) -> Result<Vec<Part>, IngestError> {
+    let mut by_feed: BTreeMap<Arc<str>, Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        by_feed.entry(entry.record.feed.clone()).or_default().push(entry);
+    }
+    by_feed.into_iter().map(|(name, entries)| decode_feed(feeds.get(&name), name, entries)).collect()
+}
+
+fn decode_feed(feed: Option<&Feed>, name: Arc<str>, entries: Vec<Entry>) -> Result<Part, IngestError> {
+    let arrivals = entries.iter().map(|e| (e.record.received_at_us, e.seq)).collect();
+    let (decoded, dataset, config_hash) = match feed {
+        Some(feed) => (Some(decode_entries(feed, &entries)?), feed.decoder.table().name.as_str(), feed.config_hash.clone()),
+        None => (None, "", String::new()),
+    };
+    let dataset: Arc<str> = dataset.into();
+    let (rows, rejects) = match decoded {
+        Some(decoded) => (Some((decoded.rows, decoded.origins)), decoded.rejects),
+        None => (None, entries.iter().zip(0..).map(|(e, origin)| no_such_feed(&e.record.payload, origin)).collect()),
+    };
+    let mut labels = vec![String::new(); entries.len()];
+    for reject in &rejects {
+        let shown: BTreeMap<&str, &str> = entries[reject.origin as usize].record.labels.iter().collect();
+        labels[reject.origin as usize] = serde_json::to_string(&shown).unwrap_or_default();
+    }
+    Ok(Part { feed: name, dataset, config_hash, arrivals, labels, rows, rejects })
+}
+
+fn decode_entries(feed: &Feed, entries: &[Entry]) -> Result<Decoded, IngestError> {
+    let mut rows = Rows::new(feed.decoder.table().clone());
+    for (entry, origin) in entries.iter().zip(0..) {
+        let record = &entry.record;
+        let arrival = Arrival { labels: &record.labels, received_at_us: record.received_at_us, retained: record.retained };
+        rows.begin(origin);
+        feed.decoder.decode(&record.payload, &arrival, &mut rows);
+    }
+    rows.finish().map_err(|source| IngestError::Rows { feed: feed.name.to_string(), source })
+}
+
+/// A delivery whose feed the configuration no longer has: kept as a reject, so that nothing falls out.
+fn no_such_feed(payload: &[u8], origin: u32) -> Reject {
+    Reject {
+        origin,
+        raw: payload[..payload.len().min(64 << 10)].to_vec(),
+        raw_bytes: payload.len() as u64,
+        reason: "the configuration has no such feed any more".to_owned(),
+        code: "no_such_feed",
+        records: 1,
+    }
+}
+
+fn reject_row(part: &Part, reject: &Reject, received_at_us: i64, seq: u64) -> RejectRow {
+    RejectRow {
+        feed: part.feed.clone(),
+        dataset: part.dataset.to_string(),
+        code: reject.code.to_owned(),
+        reason: reject.reason.clone(),
+        raw: reject.raw.clone(),
+        raw_bytes: i64::try_from(reject.raw_bytes).unwrap_or(i64::MAX),
+        labels: part.labels[reject.origin as usize].clone(),
+        config_hash: part.config_hash.clone(),
+        received_at_us,
+        seq,
+    }
+}
+
+/// Lines of a round that a table committed and the ledger did not.
+fn carry(book: &mut Book, value: serde_json::Value, journal_id: &str, ledger_marker: u64) {
+    if let Ok(travelling) = serde_json::from_value::<Travelling>(value)
+        && travelling.journal_id == journal_id
+        && travelling.seq > ledger_marker
+    {
+        for line in &travelling.lines {
+            book.carry(line);
+        }
+    }
+}
+
+type Ended = Option<Result<Result<bool, IngestError>, tokio::task::JoinError>>;
+
+/// Waits for the running round; for ever if there is none, so that it fits a `select!`.
+async fn wait_for(round: &mut Option<JoinHandle<Result<bool, IngestError>>>) -> Ended {
+    match round {
+        Some(task) => Some(task.await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_for_round(round: &mut Option<JoinHandle<Result<bool, IngestError>>>) -> Ended {
+    match round {
+        Some(task) => Some(task.await),
+        None => None,
+    }
+}
+
+/// Sleeps until then; for ever without a time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

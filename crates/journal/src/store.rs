@@ -1,0 +1,208 @@
+//! The redb file: blocks by first sequence number, cursors by name, and the next number to give.
+
+use std::path::PathBuf;
+
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use crate::faulty::Disk;
+use crate::{Entry, JournalError, block};
+
+const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+const CURSORS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("cursors");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const NEXT_SEQ: &str = "next_seq";
+const ID: &str = "id";
+/// Page cache of the store. Blocks are written once and read once, so a small one does.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// Where the bytes of the store are.
+#[derive(Clone)]
+pub(crate) enum Backing {
+    File(PathBuf),
+    Faulty(Disk),
+}
+
+/// A damaged journal that was moved out of the way.
+#[derive(Clone, Debug)]
+pub struct SetAside {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What the store said of it.
+    pub reason: String,
+}
+
+pub(crate) struct State {
+    pub next_seq: u64,
+    pub id: String,
+    pub stored_bytes: u64,
+}
+
+/// What one commit changes.
+#[derive(Default)]
+pub(crate) struct Change {
+    pub entries: Vec<Entry>,
+    pub release_to: Option<u64>,
+    pub cursors: Vec<(String, Vec<u8>)>,
+}
+
+pub(crate) struct Store {
+    db: Database,
+}
+
+impl Store {
+    pub fn open(backing: &Backing) -> Result<(Self, Option<SetAside>), JournalError> {
+        match backing {
+            Backing::Faulty(disk) => {
+                let open = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(disk.handle());
+                let db = open.map_err(|e| opening(PathBuf::from("faulty disk"), e.into()))?;
+                Ok((Self::prepare(db)?, None))
+            }
+            Backing::File(path) => Self::open_file(path),
+        }
+    }
+
+    fn open_file(path: &PathBuf) -> Result<(Self, Option<SetAside>), JournalError> {
+        let create = || Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(redb::Error::from);
+        let first = match create() {
+            Ok(db) => return Ok((Self::prepare(db)?, None)),
+            Err(e) => e,
+        };
+        if !is_damage(&first) {
+            return Err(opening(path.clone(), first));
+        }
+        let aside = free_name(path);
+        std::fs::rename(path, &aside).map_err(|source| JournalError::Io { path: path.clone(), source })?;
+        let db = create().map_err(|e| opening(path.clone(), e))?;
+        Ok((Self::prepare(db)?, Some(SetAside { path: aside, reason: first.to_string() })))
+    }
+
+    /// Makes the tables, so that every later read finds them.
+    fn prepare(db: Database) -> Result<Self, JournalError> {
+        let store = Self { db };
+        store.create_tables().map_err(|source| JournalError::Store { act: "prepare", source: Box::new(source) })?;
+        Ok(store)
+    }
+
+    fn create_tables(&self) -> Result<(), redb::Error> {
+        let txn = self.db.begin_write()?;
+        {
+            txn.open_table(BLOCKS)?;
+            txn.open_table(CURSORS)?;
+            let mut meta = txn.open_table(META)?;
+            if meta.get(ID)?.is_none() {
+                meta.insert(ID, random_id())?;
+                meta.insert(NEXT_SEQ, 1)?;
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    pub fn state(&self) -> Result<State, JournalError> {
+        let read = || -> Result<State, redb::Error> {
+            let txn = self.db.begin_read()?;
+            let meta = txn.open_table(META)?;
+            let next_seq = meta.get(NEXT_SEQ)?.map_or(1, |v| v.value());
+            let id = meta.get(ID)?.map_or(0, |v| v.value());
+            let stored_bytes = txn.open_table(BLOCKS)?.stats()?.stored_bytes();
+            Ok(State { next_seq, id: format!("{id:016x}"), stored_bytes })
+        };
+        read().map_err(|source| JournalError::Store { act: "read", source: Box::new(source) })
+    }
+
+    /// Applies `change` in one synced commit and tells how many block bytes are kept afterwards. Repeating it is harmless.
+    pub fn commit(&self, change: &Change) -> Result<u64, JournalError> {
+        let packed = match change.entries.first() {
+            None => None,
+            Some(first) => Some(
+                block::pack(&change.entries).map_err(|e| JournalError::Block { first_seq: first.seq, reason: e.to_string() })?,
+            ),
+        };
+        let write = || -> Result<u64, redb::Error> {
+            let txn = self.db.begin_write()?;
+            let stored = {
+                let mut blocks = txn.open_table(BLOCKS)?;
+                if let (Some(first), Some(last), Some(packed)) = (change.entries.first(), change.entries.last(), &packed) {
+                    blocks.insert(first.seq, packed.as_slice())?;
+                    txn.open_table(META)?.insert(NEXT_SEQ, last.seq + 1)?;
+                }
+                if let Some(seq) = change.release_to {
+                    release(&mut blocks, seq, txn.open_table(META)?.get(NEXT_SEQ)?.map_or(1, |v| v.value()))?;
+                }
+                let mut cursors = txn.open_table(CURSORS)?;
+                for (name, place) in &change.cursors {
+                    cursors.insert(name.as_str(), place.as_slice())?;
+                }
+                blocks.stats()?.stored_bytes()
+            };
+            txn.commit()?;
+            Ok(stored)
+        };
+        write().map_err(|source| JournalError::Store { act: "write", source: Box::new(source) })
+    }
+
+    pub fn read(&self, from_seq: u64, max_payload_bytes: usize) -> Result<Vec<Entry>, JournalError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut payload_bytes = 0;
+        let failed = |e: redb::Error| JournalError::Store { act: "read", source: Box::new(e) };
+        let txn = self.db.begin_read().map_err(|e| failed(e.into()))?;
+        let blocks = txn.open_table(BLOCKS).map_err(|e| failed(e.into()))?;
+        let before = blocks.range(..=from_seq).map_err(|e| failed(e.into()))?.next_back();
+        let start = before.transpose().map_err(|e| failed(e.into()))?.map_or(from_seq, |(key, _)| key.value());
+        for item in blocks.range(start..).map_err(|e| failed(e.into()))? {
+            let (first_seq, packed) = item.map_err(|e| failed(e.into()))?;
+            let unpacked = block::unpack(first_seq.value(), packed.value())?;
+            for entry in unpacked.into_iter().filter(|e| e.seq >= from_seq) {
+                payload_bytes += entry.record.payload.len();
+                entries.push(entry);
+            }
+            if payload_bytes >= max_payload_bytes {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    pub fn cursor(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
+        let read = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let txn = self.db.begin_read()?;
+            Ok(txn.open_table(CURSORS)?.get(name)?.map(|v| v.value().to_vec()))
+        };
+        read().map_err(|source| JournalError::Store { act: "read a cursor of", source: Box::new(source) })
+    }
+}
+
+/// Drops the blocks whose every entry is at or below `seq`.
+fn release(blocks: &mut redb::Table<'_, u64, &'static [u8]>, seq: u64, next_seq: u64) -> Result<(), redb::Error> {
+    let keep_from = if seq + 1 >= next_seq {
+        next_seq
+    } else {
+        blocks.range(..=seq + 1)?.next_back().transpose()?.map_or(0, |(key, _)| key.value())
+    };
+    blocks.retain_in(..keep_from, |_, _| false)?;
+    Ok(())
+}
+
+fn opening(path: PathBuf, source: redb::Error) -> JournalError {
+    JournalError::Open { path, source: Box::new(source) }
+}
+
+/// True if the bytes of the file are wrong, as against a file that is in use, not ours to read, or on a full disk.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::Corrupted(_) => true,
+        redb::Error::Io(e) => matches!(e.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof),
+        _ => false,
+    }
+}
+
+fn free_name(path: &std::path::Path) -> PathBuf {
+    let name = |n: u32| path.with_added_extension(format!("damaged-{n}"));
+    (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0))
+}
+
+/// Different for every new journal: the hasher's keys are drawn by the operating system.
+fn random_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,162 @@
+//! The one thread that writes. What gathers while a commit syncs goes into the next one, so that syncing costs less a
+//! message the more there are.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::store::{Backing, Change, Store};
+use crate::{Entry, JournalError, Shared, lock};
+
+/// Entries and payload bytes in one commit at most: bounds memory and the time a restart needs to read one block.
+const GROUP_ENTRIES: usize = 8_192;
+const GROUP_PAYLOAD_BYTES: usize = 4 << 20;
+/// Waits after a failed write.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+pub(crate) enum Work {
+    Append { entry: Entry, weight: u32 },
+    Release(u64),
+    Cursor { name: String, place: Vec<u8>, done: std::sync::mpsc::SyncSender<()> },
+}
+
+pub(crate) struct Writer {
+    pub shared: Arc<Shared>,
+    pub inbox: mpsc::Receiver<Work>,
+    pub backing: Backing,
+}
+
+#[derive(Default)]
+struct Group {
+    change: Change,
+    weight: u32,
+    payload_bytes: usize,
+    waiting: Vec<std::sync::mpsc::SyncSender<()>>,
+}
+
+impl Group {
+    fn add(&mut self, work: Work) {
+        match work {
+            Work::Append { entry, weight } => {
+                self.weight += weight;
+                self.payload_bytes += entry.record.payload.len();
+                self.change.entries.push(entry);
+            }
+            Work::Release(seq) => self.change.release_to = self.change.release_to.max(Some(seq)),
+            Work::Cursor { name, place, done } => {
+                self.change.cursors.push((name, place));
+                self.waiting.push(done);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.change.entries.len() >= GROUP_ENTRIES || self.payload_bytes >= GROUP_PAYLOAD_BYTES
+    }
+}
+
+impl Writer {
+    pub fn run(mut self) {
+        while let Some(first) = self.inbox.blocking_recv() {
+            let mut group = Group::default();
+            group.add(first);
+            while !group.is_full() {
+                match self.inbox.try_recv() {
+                    Ok(work) => group.add(work),
+                    Err(_) => break,
+                }
+            }
+            match self.commit_until_it_holds(&group.change) {
+                Some(stored_bytes) => self.tell(group, stored_bytes),
+                None => return,
+            }
+        }
+    }
+
+    /// Tries until the change is on disk. `None` when the journal is closing and the disk still fails.
+    fn commit_until_it_holds(&self, change: &Change) -> Option<u64> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.try_commit(change) {
+                Ok(stored_bytes) => {
+                    self.shared.failure.send_if_modified(|failure| failure.take().is_some());
+                    return Some(stored_bytes);
+                }
+                Err(error) => self.report(&error),
+            }
+            if self.shared.closing.load(Ordering::Acquire) {
+                return None;
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(LONGEST_WAIT);
+            self.reopen();
+        }
+    }
+
+    fn try_commit(&self, change: &Change) -> Result<u64, JournalError> {
+        let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
+        store.as_ref().ok_or(JournalError::Closed)?.commit(change)
+    }
+
+    fn report(&self, error: &JournalError) {
+        let reason = causes(error);
+        if self.shared.failure.borrow().as_deref() != Some(&reason) {
+            tracing::error!(%reason, "the journal cannot be written; nothing is acknowledged until it can");
+            self.shared.failure.send_replace(Some(reason));
+        }
+    }
+
+    /// After a failed write the store refuses everything until it is opened again. The same change is then written again
+    /// under the same first sequence number, so a commit that did reach the disk is replaced by itself.
+    fn reopen(&self) {
+        let mut store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
+        drop(store.take());
+        match Store::open(&self.backing) {
+            Ok((opened, _)) => *store = Some(opened),
+            Err(error) => self.report(&error),
+        }
+    }
+
+    fn tell(&self, group: Group, stored_bytes: u64) {
+        self.shared.stored_bytes.store(stored_bytes, Ordering::Release);
+        if stored_bytes < self.shared.limits.max_bytes {
+            self.shared.room_on_disk.notify_waiters();
+        }
+        self.shared.queue.add_permits(group.weight as usize);
+        if let Some(last) = group.change.entries.last().map(|e| e.seq) {
+            self.remember(group.change.entries);
+            self.shared.synced.send_replace(last);
+        }
+        for done in group.waiting {
+            let _ = done.send(());
+        }
+    }
+
+    fn remember(&self, entries: Vec<Entry>) {
+        let mut recent = lock(&self.shared.recent);
+        for entry in entries {
+            recent.payload_bytes += entry.record.payload.len();
+            recent.entries.push_back(entry);
+        }
+        while recent.payload_bytes > self.shared.limits.recent_bytes || recent.entries.len() > 65_536 {
+            let Some(oldest) = recent.entries.pop_front() else {
+                break;
+            };
+            recent.payload_bytes -= oldest.record.payload.len();
+        }
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

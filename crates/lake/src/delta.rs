@@ -1,0 +1,197 @@
+//! One Delta table as a place to append to: open or create, read the marker, write sorted files, commit with a marker.
+//!
+//! The marker is a `txn` action: the journal's sequence number up to which the table holds everything. `txn` fails a
+//! concurrent commit but does not filter a repeated one, so after any error the table is read again and the marker decides.
+
+use std::collections::HashMap;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Date32Type, SchemaRef};
+use datasjo_table::DAY;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, Remove, StructType, Transaction};
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_with};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError, TableProperty};
+use futures::TryStreamExt;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::store::Root;
+use crate::{LakeError, Marker};
+
+/// The key of the ledger lines inside a commit's `commitInfo`.
+const LEDGER: &str = "datasjo.ledger";
+
+/// Opens the table, or creates it with `schema`, partitioned by day.
+pub(crate) async fn open_or_create(root: &Root, name: &str, meaning: &str, schema: &SchemaRef) -> Result<DeltaTable, LakeError> {
+    let log_store: LogStoreRef = logstore_with(root.store.clone(), &root.table_url(name)?, StorageConfig::default())?;
+    if !log_store.is_delta_table_location().await? {
+        return create(log_store, name, meaning, schema).await;
+    }
+    let mut table = DeltaTable::new(log_store);
+    match table.load().await {
+        Ok(()) => add_columns(table, name, schema).await,
+        Err(source) => Err(LakeError::Open { table: name.to_owned(), source: Box::new(source) }),
+    }
+}
+
+async fn create(log_store: LogStoreRef, name: &str, meaning: &str, schema: &SchemaRef) -> Result<DeltaTable, LakeError> {
+    let columns: StructType = schema.as_ref().try_into_kernel()?;
+    let created = CreateBuilder::new()
+        .with_log_store(log_store)
+        .with_table_name(name)
+        .with_comment(meaning)
+        .with_columns(columns.fields().cloned())
+        .with_partition_columns([DAY])
+        .with_save_mode(SaveMode::Ignore)
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some("interval 7 days"))
+        .with_configuration_property(TableProperty::DeletedFileRetentionDuration, Some("interval 1 days"))
+        .await;
+    created.map_err(|source| LakeError::Open { table: name.to_owned(), source: Box::new(source) })
+}
+
+/// A definition may gain nullable columns; anything else must not change under readers' feet.
+async fn add_columns(table: DeltaTable, name: &str, schema: &SchemaRef) -> Result<DeltaTable, LakeError> {
+    let at_rest: StructType = table.snapshot()?.schema().as_ref().clone();
+    let wanted: StructType = schema.as_ref().try_into_kernel()?;
+    let mut missing = Vec::new();
+    for field in wanted.fields() {
+        match at_rest.field(field.name()) {
+            Some(existing) if existing.data_type() == field.data_type() => {}
+            Some(_) => {
+                return Err(LakeError::Schema {
+                    table: name.to_owned(),
+                    column: field.name().clone(),
+                    reason: "has another type at rest",
+                });
+            }
+            None if field.is_nullable() => missing.push(field.clone()),
+            None => {
+                return Err(LakeError::Schema {
+                    table: name.to_owned(),
+                    column: field.name().clone(),
+                    reason: "is new and not nullable",
+                });
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(table);
+    }
+    let widened = table.add_columns().with_fields(missing).await;
+    widened.map_err(|source| LakeError::Open { table: name.to_owned(), source: Box::new(source) })
+}
+
+/// Up to which sequence number of which journal the table holds everything; 0 if it never heard of that journal.
+pub(crate) async fn marker(table: &DeltaTable, journal_id: &str) -> Result<u64, LakeError> {
+    let snapshot = table.snapshot()?.snapshot();
+    let version = snapshot.transaction_version(table.log_store().as_ref(), journal_id).await?;
+    Ok(version.map_or(0, |v| u64::try_from(v).unwrap_or(0)))
+}
+
+/// How files are written: zstd at its fast level, page statistics for the columns that are filtered by.
+pub(crate) fn writer_properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).unwrap_or_default()))
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_max_row_group_row_count(Some(262_144))
+        .set_data_page_row_count_limit(20_000)
+        .set_created_by("datasjo".to_owned())
+        .build()
+}
+
+/// Writes `batch`, which is sorted by day first, as one file a day, synced. Nothing refers to the files yet.
+pub(crate) async fn write_files(table: &DeltaTable, batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
+    let mut writer = RecordBatchWriter::for_table(table)?.with_writer_properties(writer_properties());
+    for day in split_by_day(batch) {
+        writer.write(day).await?;
+    }
+    Ok(writer.flush().await?)
+}
+
+fn split_by_day(batch: &RecordBatch) -> Vec<RecordBatch> {
+    let Some(column) = batch.column_by_name(DAY) else {
+        return vec![batch.clone()];
+    };
+    let days = column.as_primitive::<Date32Type>();
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for i in 1..=batch.num_rows() {
+        if i == batch.num_rows() || days.value(i) != days.value(start) {
+            parts.push(batch.slice(start, i - start));
+            start = i;
+        }
+    }
+    parts
+}
+
+/// What goes into one commit.
+pub(crate) struct Commit {
+    pub actions: Vec<Action>,
+    pub marker: Option<Marker>,
+    pub ledger: Option<serde_json::Value>,
+    pub operation: DeltaOperation,
+}
+
+impl Commit {
+    pub fn append(adds: &[Add], marker: &Marker, ledger: serde_json::Value) -> Self {
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: Some(vec![DAY.to_owned()]), predicate: None };
+        Self {
+            actions: adds.iter().cloned().map(Action::Add).collect(),
+            marker: Some(marker.clone()),
+            ledger: Some(ledger),
+            operation,
+        }
+    }
+}
+
+/// Tries once. An error means "unknown": read the table again and look at the marker before trying anything else.
+/// Checkpoints are made elsewhere, so that a failed one is not taken for a failed append.
+pub(crate) async fn commit(table: &mut DeltaTable, commit: Commit) -> Result<(), DeltaTableError> {
+    let mut properties =
+        CommitProperties::default().with_max_retries(0).with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+    if let Some(marker) = &commit.marker {
+        let version = i64::try_from(marker.seq).unwrap_or(i64::MAX);
+        properties = properties.with_application_transaction(Transaction::new(&marker.journal_id, version));
+    }
+    if let Some(ledger) = commit.ledger {
+        properties = properties.with_metadata([(LEDGER.to_owned(), ledger)]);
+    }
+    let log_store = table.log_store();
+    let state = table.snapshot()?;
+    let prepared = CommitBuilder::from(properties)
+        .with_actions(commit.actions)
+        .build(Some(state), log_store, commit.operation)
+        .into_prepared_commit_future()
+        .await?;
+    prepared.await?;
+    table.update_state().await
+}
+
+/// The ledger lines of the newest commits that carry any, as they were written.
+pub(crate) async fn ledger_lines(table: &DeltaTable, commits: usize) -> Result<Vec<serde_json::Value>, LakeError> {
+    let infos: Vec<_> = table.history(Some(commits)).try_collect().await?;
+    Ok(infos.into_iter().filter_map(|mut info| info.info.remove(LEDGER)).collect())
+}
+
+/// A file the table refers to.
+pub(crate) struct LiveFile {
+    pub size: i64,
+    /// The action that takes it out of the table.
+    pub remove: Remove,
+}
+
+/// Live files by day, as the log names the day.
+pub(crate) fn files_by_day(table: &DeltaTable) -> Result<HashMap<String, Vec<LiveFile>>, LakeError> {
+    let mut days: HashMap<String, Vec<LiveFile>> = HashMap::new();
+    for file in table.snapshot()?.log_data().iter() {
+        let day = file.partition_values_map().remove(DAY).flatten().unwrap_or_default();
+        days.entry(day).or_default().push(LiveFile { size: file.size(), remove: file.remove_action(true) });
+    }
+    Ok(days)
+}

@@ -1,0 +1,216 @@
+//! Rows at rest. The only room that names `deltalake`. Rows come in judged (new, duplicate or revision), are visible to
+//! SQL at once as *hot* rows, and are appended to Delta tables in few, large commits that carry the journal's sequence
+//! number as their marker.
+//!
+//! Promises:
+//! - A row is in exactly one of: hot, committed. A query sees both from one moment, so each row once.
+//! - An append that failed in an unknown way is never repeated before the table was read again.
+//! - A commit counts only when its files and itself are synced.
+//! - No start needs a person: a torn newest commit is set aside as evidence ([`recover`]) and what it held comes again
+//!   from the journal.
+
+#![warn(missing_docs)]
+
+mod dedup;
+mod delta;
+pub mod faulty;
+mod ledger;
+mod maintenance;
+pub mod recover;
+mod reference;
+mod rejects;
+mod session;
+mod store;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datasjo_table::Table;
+
+pub use arrow::array::RecordBatch;
+pub use ledger::{LEDGER, LedgerLine};
+pub use maintenance::{MaintenancePlan, MaintenanceReport};
+pub use rejects::{REJECTS, RejectRow};
+pub use session::SqlError;
+pub use store::Root;
+pub use table::{Accepted, LakeTable, TableStats};
+
+/// How far a table has come: everything of journal `journal_id` up to `seq`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The journal's name.
+    pub journal_id: String,
+    /// Its sequence number.
+    pub seq: u64,
+}
+
+/// What can go wrong with the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The directory cannot be made or used.
+    #[error("use the lake directory {path}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a URL a lake can lie under.
+    #[error("{url} is no place for a lake: give a directory, file:///..., s3://bucket/... or az://container/...")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The object store refused.
+    #[error("use the object store")]
+    Store {
+        /// Why.
+        #[source]
+        source: object_store::Error,
+    },
+    /// A table cannot be opened or created.
+    #[error("open table {table}")]
+    Open {
+        /// The table.
+        table: String,
+        /// Why.
+        #[source]
+        source: Box<deltalake::DeltaTableError>,
+    },
+    /// The definition does not fit what is at rest.
+    #[error("table {table}: column {column} {reason}; a definition may only gain nullable columns")]
+    Schema {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// In what way.
+        reason: &'static str,
+    },
+    /// No such table.
+    #[error("there is no table {table}")]
+    NoTable {
+        /// What was asked for.
+        table: String,
+    },
+    /// A reference file cannot be read.
+    #[error("read reference table {path}")]
+    Reference {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Delta said no.
+    #[error("use a Delta table")]
+    Delta(#[from] deltalake::DeltaTableError),
+    /// A schema cannot be expressed.
+    #[error("use Arrow data")]
+    Arrow(#[from] arrow::error::ArrowError),
+    /// The engine said no.
+    #[error("query the lake")]
+    DataFusion(#[from] datafusion::error::DataFusionError),
+}
+
+/// Bounds of memory, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All analysts' queries together.
+    pub query_bytes: usize,
+    /// Look-back and compaction together; never shared with queries.
+    pub own_bytes: usize,
+}
+
+impl Default for Memory {
+    /// 1 GiB for queries, 256 MiB for the lake's own work.
+    fn default() -> Self {
+        Self { query_bytes: 1 << 30, own_bytes: 256 << 20 }
+    }
+}
+
+/// The open lake.
+pub struct Lake {
+    root: Root,
+    tables: BTreeMap<String, Arc<LakeTable>>,
+    ledger_now: Mutex<Vec<LedgerLine>>,
+    reference: RwLock<BTreeMap<String, RecordBatch>>,
+    queries: Arc<RuntimeEnv>,
+}
+
+impl Lake {
+    /// Looks over the newest files of every table under `root` before it is opened for writing, and tells what was set
+    /// aside. Only the process that writes the lake may call it; object stores need no looking over.
+    pub fn recover(root: &Root, definitions: &[Arc<Table>]) -> Result<Vec<recover::SetAside>, LakeError> {
+        let mut set_aside = Vec::new();
+        for name in definitions.iter().map(|d| d.name.as_str()).chain([REJECTS, LEDGER]) {
+            if let Some(path) = root.table_directory(name) {
+                set_aside.extend(recover::look_over(name, &path).map_err(|source| LakeError::Directory { path, source })?);
+            }
+        }
+        Ok(set_aside)
+    }
+
+    /// Opens the lake under `root` with a table for each definition, and the tables of rejects and of the ledger. Tables
+    /// that are not there are made.
+    pub async fn open(root: Root, definitions: &[Arc<Table>], memory: Memory) -> Result<Self, LakeError> {
+        let own = runtime(memory.own_bytes)?;
+        let mut tables = BTreeMap::new();
+        let own_tables = [(REJECTS, rejects::MEANING, rejects::schema()), (LEDGER, ledger::MEANING, ledger::schema())];
+        for definition in definitions {
+            let table = LakeTable::open_dataset(&root, definition.clone(), &own).await?;
+            tables.insert(definition.name.clone(), Arc::new(table));
+        }
+        for (name, meaning, schema) in own_tables {
+            tables.insert(name.to_owned(), Arc::new(LakeTable::open_plain(&root, name, meaning, schema).await?));
+        }
+        Ok(Self {
+            root,
+            tables,
+            ledger_now: Mutex::default(),
+            reference: RwLock::default(),
+            queries: runtime(memory.query_bytes)?,
+        })
+    }
+
+    /// The table called `name`.
+    pub fn table(&self, name: &str) -> Result<&Arc<LakeTable>, LakeError> {
+        self.tables.get(name).ok_or_else(|| LakeError::NoTable { table: name.to_owned() })
+    }
+
+    /// All tables by name.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<LakeTable>> {
+        self.tables.values()
+    }
+
+    /// Where it lies.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The ledger lines of what is not committed yet; shown by SQL together with those at rest.
+    pub fn show_ledger(&self, lines: Vec<LedgerLine>) {
+        *self.ledger_now.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// Commits the ledger lines of a round. May be repeated after an error.
+    pub async fn commit_ledger(&self, lines: &[LedgerLine], marker: &Marker) -> Result<(), LakeError> {
+        self.table(LEDGER)?.append(ledger::batch(lines, marker.seq)?, marker).await
+    }
+
+    /// Appends rejects to the hot rows of their table.
+    pub fn push_rejects(&self, rows: &[RejectRow]) -> Result<(), LakeError> {
+        if !rows.is_empty() {
+            self.table(REJECTS)?.push_hot(rejects::batch(rows)?);
+        }
+        Ok(())
+    }
+}
+
+fn runtime(bytes: usize) -> Result<Arc<RuntimeEnv>, LakeError> {
+    Ok(RuntimeEnvBuilder::new().with_memory_limit(bytes, 1.0).build_arc()?)
+}

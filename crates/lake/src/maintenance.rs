@@ -1,0 +1,185 @@
+//! Keeping tables small to read: compaction of days with many files, retention, checkpoints, vacuum. One table and one day
+//! at a time, in memory of its own. Readers see each step as one commit.
+
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use deltalake::DeltaTable;
+use deltalake::checkpoints;
+use deltalake::kernel::{Action, Add, Remove};
+use deltalake::operations::vacuum::VacuumMode;
+use deltalake::protocol::DeltaOperation;
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::delta::{self, Commit, LiveFile};
+use crate::table::{LakeTable, View};
+use crate::{Lake, LakeError};
+
+/// What maintenance may do.
+#[derive(Clone, Copy, Debug)]
+pub struct MaintenancePlan {
+    /// Today as a UTC day number since 1970: earlier days are closed.
+    pub today: i32,
+    /// An open day is compacted when it has more files than this: planning cost grows with every live file.
+    pub max_open_day_files: usize,
+    /// A checkpoint is made after this many versions without one.
+    pub checkpoint_versions: u64,
+    /// Files that nothing refers to are removed when they are older than this, in hours; longer than any query runs.
+    pub vacuum_after_h: u32,
+}
+
+impl MaintenancePlan {
+    /// 40 files in an open day, a checkpoint every 50 versions, vacuum after 24 hours.
+    pub fn for_day(today: i32) -> Self {
+        Self { today, max_open_day_files: 40, checkpoint_versions: 50, vacuum_after_h: 24 }
+    }
+}
+
+/// What was done to one table.
+#[derive(Clone, Debug, Default, Serialize, PartialEq, Eq)]
+pub struct MaintenanceReport {
+    /// The table.
+    pub table: String,
+    /// Days rewritten as one file.
+    pub compacted_days: Vec<String>,
+    /// Files before and after, in those days.
+    pub files_before: usize,
+    /// Files after.
+    pub files_after: usize,
+    /// Days dropped for their age.
+    pub dropped_days: Vec<String>,
+    /// Files removed from disk.
+    pub vacuumed_files: usize,
+}
+
+impl Lake {
+    /// Compacts, drops what is too old and makes checkpoints, table by table. Something that fails in one table is told
+    /// and does not keep the others waiting.
+    pub async fn maintain(&self, plan: MaintenancePlan) -> Vec<Result<MaintenanceReport, LakeError>> {
+        let mut reports = Vec::new();
+        for table in self.tables() {
+            reports.push(table.maintain(plan).await);
+        }
+        reports
+    }
+
+    /// Removes files from disk that no version within `plan.vacuum_after_h` refers to.
+    pub async fn vacuum(&self, plan: MaintenancePlan) -> Vec<Result<MaintenanceReport, LakeError>> {
+        let mut reports = Vec::new();
+        for table in self.tables() {
+            reports.push(table.vacuum(plan).await);
+        }
+        reports
+    }
+}
+
+impl LakeTable {
+    async fn maintain(&self, plan: MaintenancePlan) -> Result<MaintenanceReport, LakeError> {
+        let mut report = MaintenanceReport { table: self.name().to_owned(), ..Default::default() };
+        self.drop_old_days(plan, &mut report).await?;
+        for (day, files) in delta::files_by_day(&self.view().table)? {
+            let Some(number) = day_number(&day) else {
+                continue;
+            };
+            let limit = if number < plan.today { 1 } else { plan.max_open_day_files };
+            if files.len() > limit {
+                report.files_before += files.len();
+                report.files_after += self.compact_day(number, &files).await?;
+                report.compacted_days.push(day);
+            }
+        }
+        report.compacted_days.sort();
+        self.checkpoint(plan).await?;
+        Ok(report)
+    }
+
+    /// Rewrites the files of one day as one sorted file. Rows that arrive meanwhile are in files of their own and stay.
+    async fn compact_day(&self, day: i32, files: &[LiveFile]) -> Result<usize, LakeError> {
+        let view = self.view();
+        let adds = self.write_sorted_day(&view, day).await?;
+        let rewritten = adds.len();
+        let size = adds.iter().map(|a| a.size).sum();
+        let removes = files.iter().map(|file| Action::Remove(remove(file, false)));
+        let adds = adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add }));
+        let operation = DeltaOperation::Optimize { predicate: Some(format!("day = {day}")), target_size: size };
+        let mut table = self.writer.lock().await;
+        self.commit_maintenance(&mut table, removes.chain(adds).collect(), operation).await?;
+        Ok(rewritten)
+    }
+
+    async fn write_sorted_day(&self, view: &View, day: i32) -> Result<Vec<Add>, LakeError> {
+        let mut writer = RecordBatchWriter::for_table(&view.table)?.with_writer_properties(delta::writer_properties());
+        let mut rows = self.sorted_day(view, day)?.execute_stream().await?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            writer.write(RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?).await?;
+        }
+        Ok(writer.flush().await?)
+    }
+
+    async fn drop_old_days(&self, plan: MaintenancePlan, report: &mut MaintenanceReport) -> Result<(), LakeError> {
+        let Some(keep_days) = self.definition().and_then(|d| d.retention_days) else {
+            return Ok(());
+        };
+        let oldest = plan.today.saturating_sub(i32::try_from(keep_days).unwrap_or(i32::MAX));
+        let mut table = self.writer.lock().await;
+        let mut old: Vec<(String, Vec<LiveFile>)> =
+            delta::files_by_day(&table)?.into_iter().filter(|(day, _)| day_number(day).is_some_and(|n| n < oldest)).collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        old.sort_by(|a, b| a.0.cmp(&b.0));
+        let removes = old.iter().flat_map(|(_, files)| files).map(|file| Action::Remove(remove(file, true))).collect();
+        let operation = DeltaOperation::Delete { predicate: Some(format!("day < {oldest}")) };
+        self.commit_maintenance(&mut table, removes, operation).await?;
+        report.dropped_days = old.into_iter().map(|(day, _)| day).collect();
+        Ok(())
+    }
+
+    async fn commit_maintenance(
+        &self,
+        table: &mut DeltaTable,
+        actions: Vec<Action>,
+        operation: DeltaOperation,
+    ) -> Result<(), LakeError> {
+        table.update_state().await?;
+        let outcome = delta::commit(table, Commit { actions, marker: None, ledger: None, operation }).await;
+        table.update_state().await?;
+        self.replace_table(table);
+        Ok(outcome?)
+    }
+
+    async fn checkpoint(&self, plan: MaintenancePlan) -> Result<(), LakeError> {
+        let table = self.writer.lock().await.clone();
+        let version = table.version().unwrap_or(0);
+        let since = version.saturating_sub(self.checkpointed.load(Ordering::Acquire));
+        if since >= plan.checkpoint_versions {
+            checkpoints::create_checkpoint(&table, None).await?;
+            checkpoints::cleanup_metadata(&table, None).await?;
+            self.checkpointed.store(version, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn vacuum(&self, plan: MaintenancePlan) -> Result<MaintenanceReport, LakeError> {
+        let mut writer = self.writer.lock().await;
+        let keep = chrono::Duration::hours(i64::from(plan.vacuum_after_h));
+        let vacuum = writer.clone().vacuum().with_retention_period(keep).with_mode(VacuumMode::Full);
+        let (table, metrics) = vacuum.with_enforce_retention_duration(false).await?;
+        *writer = table;
+        self.replace_table(&writer);
+        let vacuumed_files = metrics.files_deleted.len();
+        Ok(MaintenanceReport { table: self.name().to_owned(), vacuumed_files, ..Default::default() })
+    }
+}
+
+fn day_number(day: &str) -> Option<i32> {
+    let date: jiff::civil::Date = day.parse().ok()?;
+    Some((date - jiff::civil::date(1970, 1, 1)).get_days())
+}
+
+fn remove(file: &LiveFile, data_change: bool) -> Remove {
+    Remove { data_change, ..file.remove.clone() }
+}

@@ -1,0 +1,354 @@
+//! One table: rows at rest, rows in flight, and what is known of its keys.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datasjo_table::{DAY, OBSERVED_AT, RECEIVED_AT, Table};
+use deltalake::DeltaTable;
+use deltalake::kernel::Add;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::dedup::{KeyIndex, Printer, Verdict};
+use crate::delta::{self, Commit};
+use crate::store::Root;
+use crate::{LakeError, Marker};
+
+/// What readers see, taken together: a version of the table and the rows it does not hold yet.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub table: DeltaTable,
+    /// Rows of the flush that is being written.
+    pub flushing: Vec<RecordBatch>,
+    /// Rows that came after it.
+    pub hot: Vec<RecordBatch>,
+    /// True if any row is a revision, so that older ones must be hidden.
+    pub revised: bool,
+}
+
+/// A table of the lake.
+pub struct LakeTable {
+    pub(crate) name: String,
+    pub(crate) definition: Option<Arc<Table>>,
+    pub(crate) schema: SchemaRef,
+    /// Columns rows are sorted by at rest; the first is the partition.
+    pub(crate) sort: Vec<String>,
+    pub(crate) writer: Mutex<DeltaTable>,
+    pub(crate) view: RwLock<View>,
+    printer: Option<Printer>,
+    index: Mutex<KeyIndex>,
+    /// True after a commit whose outcome could not be read back.
+    uncertain: AtomicBool,
+    closed_flush: AtomicU64,
+    /// The version of the newest checkpoint made by this process; 0 before the first.
+    pub(crate) checkpointed: AtomicU64,
+    own: Option<Arc<RuntimeEnv>>,
+}
+
+/// Where each row of a batch came from.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Per row of the batch: true if it was new or a revision and is visible now.
+    pub kept: Vec<bool>,
+    /// How many of the kept rows revise an earlier value.
+    pub revised: Vec<bool>,
+}
+
+/// Figures of a table.
+#[derive(Clone, Debug, Serialize)]
+pub struct TableStats {
+    /// Name.
+    pub name: String,
+    /// Delta version.
+    pub version: u64,
+    /// Rows at rest, revisions included.
+    pub rows: u64,
+    /// Rows visible but not committed yet.
+    pub hot_rows: u64,
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// First and last day with rows.
+    pub first_day: Option<String>,
+    /// Last day with rows.
+    pub last_day: Option<String>,
+}
+
+/// UTC day number since 1970 of an instant in microseconds.
+pub(crate) fn day_of(us: i64) -> i32 {
+    us.div_euclid(86_400_000_000) as i32
+}
+
+impl LakeTable {
+    pub(crate) async fn open_dataset(root: &Root, definition: Arc<Table>, own: &Arc<RuntimeEnv>) -> Result<Self, LakeError> {
+        let schema = definition.stored_schema();
+        let sort = [DAY].into_iter().chain(definition.series()).chain([OBSERVED_AT]).map(str::to_owned).collect();
+        let delta = delta::open_or_create(root, &definition.name, &definition.meaning, &schema).await?;
+        let mut table = Self::new(definition.name.clone(), schema, sort, delta);
+        table.printer = Some(Printer::new(&definition));
+        table.definition = Some(definition);
+        table.own = Some(own.clone());
+        let latest = table.latest_by_series().await?;
+        *table.index.get_mut() = latest;
+        let revised = table.holds_revisions().await?;
+        table.view.get_mut().unwrap_or_else(PoisonError::into_inner).revised = revised;
+        Ok(table)
+    }
+
+    pub(crate) async fn open_plain(root: &Root, name: &str, meaning: &str, schema: SchemaRef) -> Result<Self, LakeError> {
+        let time = if schema.column_with_name(RECEIVED_AT).is_some() { RECEIVED_AT } else { "hour" };
+        let sort = vec![DAY.to_owned(), "feed".to_owned(), time.to_owned()];
+        let delta = delta::open_or_create(root, name, meaning, &schema).await?;
+        Ok(Self::new(name.to_owned(), schema, sort, delta))
+    }
+
+    fn new(name: String, schema: SchemaRef, sort: Vec<String>, delta: DeltaTable) -> Self {
+        let view = View { table: delta.clone(), flushing: Vec::new(), hot: Vec::new(), revised: false };
+        Self {
+            name,
+            definition: None,
+            schema,
+            sort,
+            writer: Mutex::new(delta),
+            view: RwLock::new(view),
+            printer: None,
+            index: Mutex::default(),
+            uncertain: AtomicBool::new(false),
+            closed_flush: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
+            own: None,
+        }
+    }
+
+    /// Name in SQL.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The dataset's definition; `None` for the tables of rejects and of the ledger.
+    pub fn definition(&self) -> Option<&Arc<Table>> {
+        self.definition.as_ref()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change_view(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn own_runtime(&self) -> Option<&Arc<RuntimeEnv>> {
+        self.own.as_ref()
+    }
+
+    /// Judges decoded rows of one feed and makes the new and revised ones visible. `arrived[i]` is when and under which
+    /// sequence number row `i` came.
+    pub async fn accept(&self, feed: &str, decoded: &RecordBatch, arrived: &[(i64, u64)]) -> Result<Accepted, LakeError> {
+        let Some(printer) = &self.printer else {
+            return Err(LakeError::NoTable { table: self.name.clone() });
+        };
+        let prints = printer.prints(decoded)?;
+        let mut index = self.index.lock().await;
+        let unknown = index.unknown_hours(&prints);
+        if !unknown.is_empty() {
+            let rows = self.rows_of_hours(&unknown).await?;
+            index.learn(&unknown, rows.iter().flatten().copied());
+        }
+        let used: HashSet<i64> = prints.iter().map(|p| p.hour()).collect();
+        index.use_hours(&used);
+        let verdicts: Vec<Verdict> = prints.iter().map(|print| index.judge(print)).collect();
+        let accepted = Accepted {
+            kept: verdicts.iter().map(|v| *v != Verdict::Duplicate).collect(),
+            revised: verdicts.iter().map(|v| matches!(v, Verdict::Revision(_))).collect(),
+        };
+        if accepted.kept.contains(&true) {
+            let stored =
+                self.stored(feed, decoded, arrived, &prints.iter().map(|p| p.observed_us).collect::<Vec<_>>(), &verdicts)?;
+            let stored = filter_record_batch(&stored, &BooleanArray::from(accepted.kept.clone()))?;
+            self.change_view(|view| {
+                view.revised |= accepted.revised.contains(&true);
+                view.hot.push(stored);
+            });
+        }
+        Ok(accepted)
+    }
+
+    fn stored(
+        &self,
+        feed: &str,
+        decoded: &RecordBatch,
+        arrived: &[(i64, u64)],
+        observed_us: &[i64],
+        verdicts: &[Verdict],
+    ) -> Result<RecordBatch, LakeError> {
+        let revision = |v: &Verdict| if let Verdict::Revision(n) = v { *n } else { 0 };
+        let received = TimestampMicrosecondArray::from_iter_values(arrived.iter().map(|a| a.0)).with_timezone("UTC");
+        let own: [ArrayRef; 5] = [
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(feed, arrived.len()))),
+            Arc::new(received),
+            Arc::new(Int64Array::from_iter_values(arrived.iter().map(|a| i64::try_from(a.1).unwrap_or(i64::MAX)))),
+            Arc::new(Int32Array::from_iter_values(verdicts.iter().map(revision))),
+            Arc::new(Date32Array::from_iter_values(observed_us.iter().map(|us| day_of(*us)))),
+        ];
+        let columns = decoded.columns().iter().cloned().chain(own).collect();
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+
+    /// Appends rows that need no judging (rejects, ledger lines).
+    pub(crate) fn push_hot(&self, rows: RecordBatch) {
+        self.change_view(|view| view.hot.push(rows));
+    }
+
+    /// The rows visible now belong to the next [`LakeTable::flush`]; rows that come later do not. Tells how many there are.
+    pub async fn cut(&self) -> usize {
+        let mut index = self.index.lock().await;
+        self.closed_flush.store(index.close_flush(), Ordering::Release);
+        let mut rows = 0;
+        self.change_view(|view| {
+            view.flushing.append(&mut view.hot);
+            rows = view.flushing.iter().map(RecordBatch::num_rows).sum();
+        });
+        rows
+    }
+
+    /// Commits what the last [`LakeTable::cut`] closed, under `marker`. False if there was nothing. After an error the rows
+    /// are still visible and the call may be repeated; it looks at the marker before it writes.
+    pub async fn flush(&self, marker: &Marker, ledger: serde_json::Value) -> Result<bool, LakeError> {
+        let batches = self.view().flushing;
+        if batches.is_empty() {
+            return Ok(false);
+        }
+        let mut table = self.writer.lock().await;
+        if !(self.uncertain.load(Ordering::Acquire) && self.holds(&mut table, marker).await?) {
+            let adds = delta::write_files(&table, &self.sorted(&batches)?).await?;
+            self.commit_or_look(&mut table, &adds, marker, ledger).await?;
+        }
+        let committed = table.clone();
+        self.change_view(|view| {
+            view.table = committed;
+            view.flushing.clear();
+        });
+        drop(table);
+        self.index.lock().await.committed(self.closed_flush.load(Ordering::Acquire));
+        Ok(true)
+    }
+
+    /// Commits rows that were never hot, under `marker`. May be repeated after an error.
+    pub(crate) async fn append(&self, rows: RecordBatch, marker: &Marker) -> Result<(), LakeError> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut table = self.writer.lock().await;
+        if !(self.uncertain.load(Ordering::Acquire) && self.holds(&mut table, marker).await?) {
+            let adds = delta::write_files(&table, &self.sorted(&[rows])?).await?;
+            self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null).await?;
+        }
+        self.replace_table(&table);
+        Ok(())
+    }
+
+    async fn commit_or_look(
+        &self,
+        table: &mut DeltaTable,
+        adds: &[Add],
+        marker: &Marker,
+        ledger: serde_json::Value,
+    ) -> Result<(), LakeError> {
+        self.uncertain.store(true, Ordering::Release);
+        let failed = match delta::commit(table, Commit::append(adds, marker, ledger)).await {
+            Ok(()) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed
+            && !self.holds(table, marker).await?
+        {
+            return Err(error.into());
+        }
+        self.uncertain.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Reads the table again and looks whether `marker` is in it.
+    async fn holds(&self, table: &mut DeltaTable, marker: &Marker) -> Result<bool, LakeError> {
+        table.update_state().await?;
+        let held = delta::marker(table, &marker.journal_id).await? >= marker.seq;
+        self.uncertain.store(false, Ordering::Release);
+        Ok(held)
+    }
+
+    /// Day first, then series, then time: files of one day, and neighbours that compress and prune well.
+    fn sorted(&self, batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
+        let all = concat_batches(&self.schema, batches)?;
+        let columns: Vec<SortColumn> = self
+            .sort
+            .iter()
+            .filter_map(|name| Some(SortColumn { values: all.column_by_name(name)?.clone(), options: None }))
+            .collect();
+        let order = lexsort_to_indices(&columns, None)?;
+        Ok(take_record_batch(&all, &order)?)
+    }
+
+    /// Up to which sequence number of `journal_id` everything is committed.
+    pub async fn marker(&self, journal_id: &str) -> Result<u64, LakeError> {
+        delta::marker(&self.view().table, journal_id).await
+    }
+
+    /// The ledger lines in the newest `commits` commits, as they were written.
+    pub async fn ledger_lines(&self, commits: usize) -> Result<Vec<serde_json::Value>, LakeError> {
+        delta::ledger_lines(&self.view().table, commits).await
+    }
+
+    /// Rows that are visible but not committed.
+    pub fn hot_rows(&self) -> usize {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.hot.iter().chain(&view.flushing).map(RecordBatch::num_rows).sum()
+    }
+
+    /// Figures for people and for `doctor`.
+    pub fn stats(&self) -> Result<TableStats, LakeError> {
+        let view = self.view();
+        let days = delta::files_by_day(&view.table)?;
+        let files = || days.values().flatten();
+        let names: BTreeSet<&String> = days.keys().collect();
+        Ok(TableStats {
+            name: self.name.clone(),
+            version: view.table.version().unwrap_or(0),
+            rows: view.table.snapshot()?.log_data().iter().filter_map(|f| f.num_records()).sum::<usize>() as u64,
+            hot_rows: self.hot_rows() as u64,
+            files: files().count() as u64,
+            bytes: files().map(|a| a.size.unsigned_abs()).sum(),
+            first_day: names.first().map(|d| d.to_string()),
+            last_day: names.last().map(|d| d.to_string()),
+        })
+    }
+
+    /// Live files that are missing on disk or have another size than the log says. Empty on an object store.
+    pub fn damaged_files(&self) -> Result<Vec<String>, LakeError> {
+        let table = self.view().table;
+        let Ok(directory) = table.table_url().to_file_path() else {
+            return Ok(Vec::new());
+        };
+        let files = delta::files_by_day(&table)?.into_values().flatten();
+        let whole = |f: &delta::LiveFile| {
+            std::fs::metadata(directory.join(&f.remove.path)).is_ok_and(|m| i64::try_from(m.len()) == Ok(f.size))
+        };
+        Ok(files.filter(|f| !whole(f)).map(|f| f.remove.path).collect())
+    }
+
+    pub(crate) fn printer(&self) -> Option<&Printer> {
+        self.printer.as_ref()
+    }
+
+    pub(crate) fn replace_table(&self, table: &DeltaTable) {
+        self.change_view(|view| view.table = table.clone());
+    }
+}

@@ -1,0 +1,200 @@
+//! HTTP: `POST /v1/sql` (the query as the body) and `GET /v1/sql?q=`, `/healthz`, `/metrics`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use datasjo_ingest::Progress;
+use datasjo_sources::{Health, HealthReport};
+use futures::stream;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::format::{Encoder, Format, Outlet};
+use crate::query::{Answer, Queries, QueryError};
+
+/// Largest query text.
+const MAX_QUERY_BYTES: usize = 256 << 10;
+/// Longest wait for the next bytes of a request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the door answers from.
+#[derive(Clone)]
+pub struct Door {
+    /// The query path.
+    pub queries: Queries,
+    /// How far ingest has come.
+    pub progress: watch::Receiver<Progress>,
+    /// Health of each source, by feed.
+    pub health: Arc<Vec<(Arc<str>, Health)>>,
+    /// Why the journal cannot be written, if so.
+    pub journal_failure: watch::Receiver<Option<String>>,
+    /// The token SQL asks for; `None` only on loopback.
+    pub token: Option<Arc<str>>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    q: Option<String>,
+    format: Option<String>,
+}
+
+#[derive(Serialize)]
+struct FeedHealth {
+    feed: Arc<str>,
+    #[serde(flatten)]
+    report: HealthReport,
+}
+
+/// Binds `listen`; the address is known before anything is served.
+pub async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(listen).await
+}
+
+/// Serves until stopped; requests under way are finished.
+pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/v1/sql", get(get_sql).post(post_sql))
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics))
+        .layer(DefaultBodyLimit::max(MAX_QUERY_BYTES))
+        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .with_state(door);
+    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+}
+
+async fn get_sql(State(door): State<Door>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
+    match asked.q.clone() {
+        Some(sql) => answer(&door, &sql, &asked, &headers).await,
+        None => problem(StatusCode::BAD_REQUEST, "Give the query as ?q=SELECT ... or as the body of a POST."),
+    }
+}
+
+async fn post_sql(State(door): State<Door>, Query(asked): Query<Asked>, headers: HeaderMap, sql: String) -> Response {
+    answer(&door, &sql, &asked, &headers).await
+}
+
+async fn answer(door: &Door, sql: &str, asked: &Asked, headers: &HeaderMap) -> Response {
+    if !may_ask(door, headers) {
+        return problem(StatusCode::UNAUTHORIZED, "SQL needs the token of this instance: Authorization: Bearer ...");
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    let format = match &asked.format {
+        None => Format::from_accept(accept),
+        Some(name) => match Format::from_name(name) {
+            Some(format) => format,
+            None => {
+                return problem(StatusCode::BAD_REQUEST, "format is one of table, csv, json, ndjson, arrow, parquet.");
+            }
+        },
+    };
+    match door.queries.start(sql).await {
+        Ok(answer) => streamed(answer, format),
+        Err(error) => failed(&error),
+    }
+}
+
+fn may_ask(door: &Door, headers: &HeaderMap) -> bool {
+    let Some(token) = &door.token else {
+        return true;
+    };
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token.as_bytes())))
+}
+
+/// Encodes batch by batch as the client reads. An error half-way breaks the connection off, so that a cut answer is never
+/// taken for a whole one.
+fn streamed(answer: Answer, format: Format) -> Response {
+    let outlet = Outlet::default();
+    let encoder = match Encoder::new(format, &answer.schema(), outlet.clone()) {
+        Ok(encoder) => encoder,
+        Err(error) => return failed(&QueryError::Encode(error)),
+    };
+    let body = stream::unfold(Some((answer, encoder, outlet)), move |state| async move {
+        let (mut answer, mut encoder, outlet) = state?;
+        let step = match answer.next().await {
+            Ok(Some(batch)) => encoder.write(&batch).map(|()| Some(encoder)).map_err(QueryError::Encode),
+            Ok(None) => encoder.finish().map(|()| None).map_err(QueryError::Encode),
+            Err(error) => Err(error),
+        };
+        match step {
+            Ok(encoder) => {
+                let bytes = outlet.take();
+                Some((Ok(bytes), encoder.map(|encoder| (answer, encoder, outlet))))
+            }
+            Err(error) => {
+                tracing::info!(reason = %error, "a query ended before its answer was complete");
+                Some((Err(std::io::Error::other(error.to_string())), None))
+            }
+        }
+    });
+    ([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(body)).into_response()
+}
+
+fn failed(error: &QueryError) -> Response {
+    let status = match error {
+        QueryError::Sql(_) | QueryError::Run(_) => StatusCode::BAD_REQUEST,
+        QueryError::Rows(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        QueryError::Time(_) => StatusCode::GATEWAY_TIMEOUT,
+        QueryError::Encode(_) => StatusCode::NOT_ACCEPTABLE,
+    };
+    problem(status, &error.to_string())
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({ "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+async fn healthz(State(door): State<Door>) -> Response {
+    let journal_failure = door.journal_failure.borrow().clone();
+    let progress = door.progress.borrow().clone();
+    let well = journal_failure.is_none() && progress.commit_failure.is_none();
+    let feeds: Vec<FeedHealth> =
+        door.health.iter().map(|(feed, health)| FeedHealth { feed: feed.clone(), report: health.report() }).collect();
+    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({ "status": if well { "ok" } else { "failing" }, "journal_failure": journal_failure, "progress": progress, "feeds": feeds });
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(door): State<Door>) -> Response {
+    let progress = door.progress.borrow().clone();
+    let mut text = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, lines: Vec<(String, f64)>| {
+        let _ = writeln!(text, "# HELP datasjo_{name} {help}\n# TYPE datasjo_{name} {kind}");
+        for (labels, value) in lines {
+            let _ = writeln!(text, "datasjo_{name}{labels} {value}");
+        }
+    };
+    let plain = |value: u64| vec![(String::new(), value as f64)];
+    metric("rows_total", "counter", "Rows that became visible since the start.", plain(progress.rows));
+    metric("duplicates_total", "counter", "Rows that were there already.", plain(progress.duplicates));
+    metric("rejects_total", "counter", "What could not become a row.", plain(progress.rejected));
+    metric("visible_seq", "gauge", "Highest journal sequence number visible to SQL.", plain(progress.visible_seq));
+    metric("committed_seq", "gauge", "Highest journal sequence number committed.", plain(progress.committed_seq));
+    let reports: Vec<_> = door.health.iter().map(|(feed, health)| (format!("{{feed=\"{feed}\"}}"), health.report())).collect();
+    let each = |value: fn(&HealthReport) -> f64| reports.iter().map(|(l, r)| (l.clone(), value(r))).collect();
+    metric("feed_deliveries_total", "counter", "Deliveries handed on by the source.", each(|r| r.deliveries as f64));
+    metric("feed_failures_total", "counter", "Connections lost or requests failed.", each(|r| r.failures as f64));
+    metric("feed_refused_total", "counter", "Payloads refused for their size.", each(|r| r.refused as f64));
+    metric(
+        "feed_last_delivery_seconds",
+        "gauge",
+        "When the last delivery came, seconds since 1970.",
+        each(|r| r.last_delivery_us.unwrap_or(0) as f64 / 1e6),
+    );
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}

@@ -1,0 +1,8 @@
+//! The doors. One query path with its limits ([`query`]), the forms an answer can take ([`format`]), and HTTP in front of
+//! it ([`http`]). Never writes.
+
+#![warn(missing_docs)]
+
+pub mod format;
+pub mod http;
+pub mod query;
