@@ -99,7 +99,7 @@ pub struct Progress {
     pub duplicates: u64,
     /// Rejects since the start.
     pub rejected: u64,
-    /// Why commits fail at the moment; absent while all is well.
+    /// Why reading or committing fails at the moment; absent while all is well.
     pub commit_failure: Option<String>,
 }
 
@@ -127,8 +127,8 @@ impl Ingest {
         let stop_sources = CancellationToken::new();
         let stop_pump = CancellationToken::new();
         let (told, progress) = watch::channel(Progress::default());
-        let pump = pump::Pump::new(journal.clone(), lake.clone(), feeds, flush, told).await?;
-        let pump = tokio::spawn(pump.run(stop_pump.clone()));
+        let pump = pump::Pump::new(journal.clone(), lake.clone(), feeds, flush, told, stop_pump.clone()).await?;
+        let pump = tokio::spawn(pump.run());
         let keeper = keep.then(|| tokio::spawn(maintain::keep(lake, stop_pump.clone())));
         let sources = sources
             .into_iter()
@@ -149,6 +149,12 @@ impl Ingest {
     /// How far things have come; follow it to wait for something.
     pub fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// Waits until the pump ends, which it does only by [`Ingest::stop`] or by a failure that stop then returns.
+    pub fn pump_ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut progress = self.progress.clone();
+        async move { while progress.changed().await.is_ok() {} }
     }
 
     /// Waits until every source has ended (files read once) and all they brought is settled.

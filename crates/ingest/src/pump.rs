@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datasjo_datasets::{Arrival, Decoded, Reject, Rows};
 use datasjo_journal::{Entry, Journal};
-use datasjo_lake::{LEDGER, Lake, LedgerLine, Marker, REJECTS, RecordBatch, RejectRow};
+use datasjo_lake::{LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,10 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Book, Travelling};
 use crate::round::Round;
+use crate::source::causes;
 use crate::{Feed, FlushOptions, IngestError, Progress};
 
 /// Payload bytes decoded at a time: a step is short enough to keep rows fresh and long enough to keep batches large.
 const STEP_BYTES: usize = 4 << 20;
+/// Wait before the journal or the lake is read again after a failure.
+const READ_WAIT: Duration = Duration::from_millis(500);
 /// Commits looked at for ledger lines after a crash: at most one round can be ahead of the ledger.
 const RECENT_COMMITS: usize = 20;
 
@@ -65,11 +69,12 @@ pub(crate) struct Pump {
     markers: Markers,
     next_seq: u64,
     book: Book,
-    /// Lines of the round that is being committed; shown with the open ones.
-    committing: Vec<LedgerLine>,
     rows_in_round: usize,
     round_started: Option<Instant>,
     round: Option<JoinHandle<Result<bool, IngestError>>>,
+    /// Cancelled when ingest stops.
+    stop: CancellationToken,
+    /// Cancelled when a failing round shall not be tried again.
     hurry: CancellationToken,
 }
 
@@ -80,14 +85,13 @@ impl Pump {
         feeds: Vec<Feed>,
         flush: FlushOptions,
         told: watch::Sender<Progress>,
+        stop: CancellationToken,
     ) -> Result<Self, IngestError> {
         let markers = Markers::read(&lake, journal.id()).await?;
         let mut book = Book::default();
-        for table in lake.tables() {
-            if markers.of(table.name()) > markers.ledger {
-                for value in table.ledger_lines(RECENT_COMMITS).await? {
-                    carry(&mut book, value, journal.id(), markers.ledger);
-                }
+        for table in lake.tables().filter(|t| markers.of(t.name()) > markers.ledger) {
+            if let Some(travelling) = newest(table.ledger_lines(RECENT_COMMITS).await?, journal.id(), markers.ledger) {
+                travelling.lines.iter().for_each(|line| book.carry(line));
             }
         }
         let next_seq = markers.lowest() + 1;
@@ -102,20 +106,23 @@ impl Pump {
             next_seq,
             round_started: (!book.is_empty()).then(Instant::now),
             book,
-            committing: Vec::new(),
             rows_in_round: 0,
             round: None,
+            stop,
             hurry: CancellationToken::new(),
         })
     }
 
     /// Runs until stopped; then reads what is synced, commits what is visible and returns.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), IngestError> {
+    pub async fn run(mut self) -> Result<(), IngestError> {
         let mut synced = self.journal.synced();
+        let stop = self.stop.clone();
         loop {
             let behind = *synced.borrow_and_update() >= self.next_seq;
             if behind && self.has_room() {
-                self.step().await?;
+                if !self.step().await? {
+                    break;
+                }
                 if self.rows_in_round < self.flush.rows && !self.is_due() {
                     continue;
                 }
@@ -127,7 +134,7 @@ impl Pump {
             let due_at = self.round_started.filter(|_| self.round.is_none()).map(|at| at + self.flush.every);
             tokio::select! {
                 biased;
-                ended = wait_for(&mut self.round) => self.end_round(ended)?,
+                ended = wait_for(&mut self.round) => { self.end_round(ended)?; }
                 () = stop.cancelled() => break,
                 Ok(()) = synced.changed(), if !behind => {}
                 () = sleep_until(due_at) => {}
@@ -146,14 +153,17 @@ impl Pump {
         self.rows_in_round >= self.flush.rows || self.round_started.is_some_and(|at| at.elapsed() >= self.flush.every)
     }
 
+    /// Reads what is synced and commits what is visible. When a commit does not hold now, everything is left to the journal
+    /// and the next start.
     async fn finish(mut self) -> Result<(), IngestError> {
         self.hurry.cancel();
         while *self.journal.synced().borrow() >= self.next_seq && self.has_room() {
-            self.step().await?;
+            if !self.step().await? {
+                return Ok(());
+            }
         }
         let ended = wait_for_round(&mut self.round).await;
-        self.end_round(ended)?;
-        if !self.book.is_empty() {
+        if self.end_round(ended)? && !self.book.is_empty() {
             self.start_round().await;
             let ended = wait_for_round(&mut self.round).await;
             self.end_round(ended)?;
@@ -161,34 +171,63 @@ impl Pump {
         Ok(())
     }
 
-    async fn step(&mut self) -> Result<(), IngestError> {
-        let entries = self.journal.read(self.next_seq, STEP_BYTES)?;
+    /// Makes the next deliveries visible. False if the journal or the lake cannot be read and there is no waiting, because
+    /// ingest stops.
+    async fn step(&mut self) -> Result<bool, IngestError> {
+        let synced = *self.journal.synced().borrow();
+        let Some(entries) = self.read().await else { return Ok(false) };
         let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq)) else {
-            self.next_seq = *self.journal.synced().borrow() + 1;
-            return Ok(());
+            self.next_seq = synced + 1;
+            return Ok(true);
         };
         if first > self.next_seq && first > self.markers.ledger + 1 {
-            tracing::error!(
-                from = self.next_seq,
-                to = first - 1,
-                "the journal has no entries in this range and the lake may lack them"
-            );
+            let (from, to) = (self.next_seq.max(self.markers.ledger + 1), first - 1);
+            tracing::error!(from, to, "the journal has no entries in this range and the lake may lack them");
         }
         let feeds = self.feeds.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(&feeds, entries)).await;
         let parts = decoded.map_err(|source| IngestError::Task { task: "decode", source })??;
         for part in parts {
-            self.take(part).await?;
+            if !self.take(part).await? {
+                return Ok(false);
+            }
         }
         self.next_seq = last + 1;
         self.round_started.get_or_insert_with(Instant::now);
-        self.show_ledger();
+        self.lake.show_open_lines(self.book.lines());
         self.told.send_modify(|p| p.visible_seq = last);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The next entries. While the journal cannot be read, for example because it is opened again after a full disk, this
+    /// waits; `None` when ingest stops meanwhile.
+    async fn read(&self) -> Option<Vec<Entry>> {
+        loop {
+            match self.journal.read(self.next_seq, STEP_BYTES) {
+                Ok(entries) => return Some(entries),
+                Err(error) if !self.wait_after(&error).await => return None,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Tells a failure that may pass and waits a little. False when ingest stops: then there is no use in trying again.
+    async fn wait_after(&self, error: &(dyn std::error::Error + Sync)) -> bool {
+        let reason = causes(error);
+        tracing::error!(%reason, "reading stands still and is tried again; the journal keeps everything");
+        self.told.send_modify(|p| p.commit_failure = Some(reason));
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(READ_WAIT) => {}
+            () = self.stop.cancelled() => {}
+        }
+        true
     }
 
     /// Hands the rows and rejects of one feed to the lake and counts them.
-    async fn take(&mut self, part: Part) -> Result<(), IngestError> {
+    async fn take(&mut self, part: Part) -> Result<bool, IngestError> {
         let dataset = part.dataset.clone();
         let table_marker = self.markers.of(&dataset);
         let counted_from = table_marker.max(self.markers.ledger);
@@ -197,7 +236,9 @@ impl Pump {
         }
         if let Some(decoded) = &part.rows {
             let arrived: Vec<(i64, u64)> = decoded.1.iter().map(|o| part.arrivals[*o as usize]).collect();
-            self.take_rows(&part, decoded.0.clone(), arrived, table_marker, counted_from).await?;
+            if !self.take_rows(&part, decoded.0.clone(), arrived, table_marker, counted_from).await? {
+                return Ok(false);
+            }
         }
         let rejects_marker = self.markers.of(REJECTS);
         for reject in &part.rejects {
@@ -216,7 +257,7 @@ impl Pump {
         }
         let rejected: u64 = part.rejects.iter().map(|r| r.records).sum();
         self.told.send_modify(|p| p.rejected += rejected);
-        Ok(())
+        Ok(true)
     }
 
     async fn take_rows(
@@ -226,13 +267,21 @@ impl Pump {
         arrived: Vec<(i64, u64)>,
         table_marker: u64,
         counted_from: u64,
-    ) -> Result<(), IngestError> {
+    ) -> Result<bool, IngestError> {
         let fresh = arrived.partition_point(|a| a.1 <= table_marker);
         let (rows, arrived) = (rows.slice(fresh, rows.num_rows() - fresh), &arrived[fresh..]);
         if rows.num_rows() == 0 {
-            return Ok(());
+            return Ok(true);
         }
-        let accepted = self.lake.table(&part.dataset)?.accept(&part.feed, &rows, arrived).await?;
+        let table = self.lake.table(&part.dataset)?.clone();
+        let accepted = loop {
+            match table.accept(&part.feed, &rows, arrived).await {
+                Ok(accepted) => break accepted,
+                // Nothing was judged yet: what may fail is the look into the lake before it.
+                Err(error) if !self.wait_after(&error).await => return Ok(false),
+                Err(_) => {}
+            }
+        };
         let mut kept_rows = 0;
         for (i, (received_at_us, seq)) in arrived.iter().enumerate() {
             let kept = accepted.kept[i];
@@ -250,7 +299,7 @@ impl Pump {
             p.rows += kept_rows as u64;
             p.duplicates += (arrived.len() - kept_rows) as u64;
         });
-        Ok(())
+        Ok(true)
     }
 
     async fn start_round(&mut self) {
@@ -258,33 +307,22 @@ impl Pump {
             table.cut().await;
         }
         let marker = Marker { journal_id: self.journal.id().to_owned(), seq: self.next_seq - 1 };
-        self.committing = self.book.take();
+        let lines = self.book.take();
+        self.lake.show_committing_lines(lines.clone());
         self.rows_in_round = 0;
         self.round_started = None;
-        let round = Round {
-            lake: self.lake.clone(),
-            journal: self.journal.clone(),
-            marker,
-            lines: self.committing.clone(),
-            told: self.told.clone(),
-        };
+        let (lake, journal, told) = (self.lake.clone(), self.journal.clone(), self.told.clone());
+        let round = Round { lake, journal, marker, lines, told };
         self.round = Some(tokio::spawn(round.run(self.hurry.clone())));
     }
 
-    fn end_round(&mut self, ended: Option<Result<Result<bool, IngestError>, tokio::task::JoinError>>) -> Result<(), IngestError> {
+    /// True if the round, if there was one, holds.
+    fn end_round(&mut self, ended: Ended) -> Result<bool, IngestError> {
         self.round = None;
-        if let Some(ended) = ended {
-            ended.map_err(|source| IngestError::Task { task: "commit", source })??;
-            self.committing.clear();
-            self.show_ledger();
+        match ended {
+            Some(ended) => ended.map_err(|source| IngestError::Task { task: "commit", source })?,
+            None => Ok(true),
         }
-        Ok(())
-    }
-
-    fn show_ledger(&self) {
-        let mut lines = self.book.lines();
-        lines.extend(self.committing.iter().cloned());
-        self.lake.show_ledger(lines);
     }
 }
 
@@ -365,16 +403,14 @@ fn reject_row(part: &Part, reject: &Reject, received_at_us: i64, seq: u64) -> Re
     }
 }
 
-/// Lines of a round that a table committed and the ledger did not.
-fn carry(book: &mut Book, value: serde_json::Value, journal_id: &str, ledger_marker: u64) {
-    if let Ok(travelling) = serde_json::from_value::<Travelling>(value)
-        && travelling.journal_id == journal_id
-        && travelling.seq > ledger_marker
-    {
-        for line in &travelling.lines {
-            book.carry(line);
-        }
-    }
+/// The lines of the newest round that a table committed and the ledger did not. A round that began with carried lines has
+/// them among its own, so the newest one alone is the whole.
+fn newest(values: Vec<serde_json::Value>, journal_id: &str, ledger_marker: u64) -> Option<Travelling> {
+    values
+        .into_iter()
+        .filter_map(|value| serde_json::from_value::<Travelling>(value).ok())
+        .filter(|t| t.journal_id == journal_id && t.seq > ledger_marker)
+        .max_by_key(|t| t.seq)
 }
 
 type Ended = Option<Result<Result<bool, IngestError>, tokio::task::JoinError>>;

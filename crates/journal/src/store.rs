@@ -110,33 +110,35 @@ impl Store {
         read().map_err(|source| JournalError::Store { act: "read", source: Box::new(source) })
     }
 
-    /// Applies `change` in one synced commit and tells how many block bytes are kept afterwards. Repeating it is harmless.
-    pub fn commit(&self, change: &Change) -> Result<u64, JournalError> {
+    /// Applies `change` in one synced commit and tells by how many block bytes the store grew. Repeating it is harmless.
+    pub fn commit(&self, change: &Change) -> Result<i64, JournalError> {
         let packed = match change.entries.first() {
             None => None,
             Some(first) => Some(
                 block::pack(&change.entries).map_err(|e| JournalError::Block { first_seq: first.seq, reason: e.to_string() })?,
             ),
         };
-        let write = || -> Result<u64, redb::Error> {
+        let write = || -> Result<i64, redb::Error> {
             let txn = self.db.begin_write()?;
-            let stored = {
+            let grown = {
+                let mut grown = 0;
                 let mut blocks = txn.open_table(BLOCKS)?;
                 if let (Some(first), Some(last), Some(packed)) = (change.entries.first(), change.entries.last(), &packed) {
-                    blocks.insert(first.seq, packed.as_slice())?;
+                    let before = blocks.insert(first.seq, packed.as_slice())?.map_or(0, |old| old.value().len());
+                    grown += packed.len() as i64 - before as i64;
                     txn.open_table(META)?.insert(NEXT_SEQ, last.seq + 1)?;
                 }
                 if let Some(seq) = change.release_to {
-                    release(&mut blocks, seq, txn.open_table(META)?.get(NEXT_SEQ)?.map_or(1, |v| v.value()))?;
+                    grown -= release(&mut blocks, seq, txn.open_table(META)?.get(NEXT_SEQ)?.map_or(1, |v| v.value()))?;
                 }
                 let mut cursors = txn.open_table(CURSORS)?;
                 for (name, place) in &change.cursors {
                     cursors.insert(name.as_str(), place.as_slice())?;
                 }
-                blocks.stats()?.stored_bytes()
+                grown
             };
             txn.commit()?;
-            Ok(stored)
+            Ok(grown)
         };
         write().map_err(|source| JournalError::Store { act: "write", source: Box::new(source) })
     }
@@ -172,15 +174,19 @@ impl Store {
     }
 }
 
-/// Drops the blocks whose every entry is at or below `seq`.
-fn release(blocks: &mut redb::Table<'_, u64, &'static [u8]>, seq: u64, next_seq: u64) -> Result<(), redb::Error> {
+/// Drops the blocks whose every entry is at or below `seq` and tells how many bytes they had.
+fn release(blocks: &mut redb::Table<'_, u64, &'static [u8]>, seq: u64, next_seq: u64) -> Result<i64, redb::Error> {
     let keep_from = if seq + 1 >= next_seq {
         next_seq
     } else {
         blocks.range(..=seq + 1)?.next_back().transpose()?.map_or(0, |(key, _)| key.value())
     };
-    blocks.retain_in(..keep_from, |_, _| false)?;
-    Ok(())
+    let mut freed = 0;
+    blocks.retain_in(..keep_from, |_, packed| {
+        freed += packed.len() as i64;
+        false
+    })?;
+    Ok(freed)
 }
 
 fn opening(path: PathBuf, source: redb::Error) -> JournalError {

@@ -70,20 +70,20 @@ impl Writer {
                 }
             }
             match self.commit_until_it_holds(&group.change) {
-                Some(stored_bytes) => self.tell(group, stored_bytes),
+                Some(grown) => self.tell(group, grown),
                 None => return,
             }
         }
     }
 
     /// Tries until the change is on disk. `None` when the journal is closing and the disk still fails.
-    fn commit_until_it_holds(&self, change: &Change) -> Option<u64> {
+    fn commit_until_it_holds(&self, change: &Change) -> Option<i64> {
         let mut wait = FIRST_WAIT;
         loop {
             match self.try_commit(change) {
-                Ok(stored_bytes) => {
+                Ok(grown) => {
                     self.shared.failure.send_if_modified(|failure| failure.take().is_some());
-                    return Some(stored_bytes);
+                    return Some(grown);
                 }
                 Err(error) => self.report(&error),
             }
@@ -96,7 +96,7 @@ impl Writer {
         }
     }
 
-    fn try_commit(&self, change: &Change) -> Result<u64, JournalError> {
+    fn try_commit(&self, change: &Change) -> Result<i64, JournalError> {
         let store = self.shared.store.read().unwrap_or_else(PoisonError::into_inner);
         store.as_ref().ok_or(JournalError::Closed)?.commit(change)
     }
@@ -120,7 +120,8 @@ impl Writer {
         }
     }
 
-    fn tell(&self, group: Group, stored_bytes: u64) {
+    fn tell(&self, group: Group, grown: i64) {
+        let stored_bytes = self.shared.stored_bytes.load(Ordering::Acquire).saturating_add_signed(grown);
         self.shared.stored_bytes.store(stored_bytes, Ordering::Release);
         if stored_bytes < self.shared.limits.max_bytes {
             self.shared.room_on_disk.notify_waiters();

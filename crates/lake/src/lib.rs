@@ -25,7 +25,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datasjo_table::Table;
@@ -133,11 +133,18 @@ impl Default for Memory {
     }
 }
 
+/// Ledger lines that are not at rest yet.
+#[derive(Default)]
+struct LedgerNow {
+    committing: Vec<LedgerLine>,
+    open: Vec<LedgerLine>,
+}
+
 /// The open lake.
 pub struct Lake {
     root: Root,
     tables: BTreeMap<String, Arc<LakeTable>>,
-    ledger_now: Mutex<Vec<LedgerLine>>,
+    ledger_now: Mutex<LedgerNow>,
     reference: RwLock<BTreeMap<String, RecordBatch>>,
     queries: Arc<RuntimeEnv>,
 }
@@ -192,14 +199,32 @@ impl Lake {
         &self.root
     }
 
-    /// The ledger lines of what is not committed yet; shown by SQL together with those at rest.
-    pub fn show_ledger(&self, lines: Vec<LedgerLine>) {
-        *self.ledger_now.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    /// The ledger lines of the round that is being filled; shown by SQL together with those at rest.
+    pub fn show_open_lines(&self, lines: Vec<LedgerLine>) {
+        self.ledger_now().open = lines;
     }
 
-    /// Commits the ledger lines of a round. May be repeated after an error.
+    /// The open lines become those of the round that is being committed.
+    pub fn show_committing_lines(&self, lines: Vec<LedgerLine>) {
+        *self.ledger_now() = LedgerNow { committing: lines, open: Vec::new() };
+    }
+
+    /// Commits the ledger lines of a round; from one moment to the next SQL sees them at rest instead of as committing. May
+    /// be repeated after an error.
     pub async fn commit_ledger(&self, lines: &[LedgerLine], marker: &Marker) -> Result<(), LakeError> {
-        self.table(LEDGER)?.append(ledger::batch(lines, marker.seq)?, marker).await
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let table = self.table(LEDGER)?;
+        let committed = table.append(ledger::batch(lines, marker.seq)?, marker).await?;
+        let mut now = self.ledger_now();
+        now.committing.clear();
+        table.replace_table(&committed);
+        Ok(())
+    }
+
+    fn ledger_now(&self) -> MutexGuard<'_, LedgerNow> {
+        self.ledger_now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends rejects to the hot rows of their table.

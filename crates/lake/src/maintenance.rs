@@ -1,6 +1,7 @@
 //! Keeping tables small to read: compaction of days with many files, retention, checkpoints, vacuum. One table and one day
 //! at a time, in memory of its own. Readers see each step as one commit.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
@@ -79,14 +80,15 @@ impl LakeTable {
     async fn maintain(&self, plan: MaintenancePlan) -> Result<MaintenanceReport, LakeError> {
         let mut report = MaintenanceReport { table: self.name().to_owned(), ..Default::default() };
         self.drop_old_days(plan, &mut report).await?;
-        for (day, files) in delta::files_by_day(&self.view().table)? {
-            let Some(number) = day_number(&day) else {
-                continue;
-            };
+        let days = delta::files_by_day(&self.view().table)?;
+        for (day, files) in days.into_iter().map(|(day, files)| (day, files.len())) {
+            let Some(number) = day_number(&day) else { continue };
             let limit = if number < plan.today { 1 } else { plan.max_open_day_files };
-            if files.len() > limit {
-                report.files_before += files.len();
-                report.files_after += self.compact_day(number, &files).await?;
+            if files > limit
+                && let Some((before, after)) = self.compact_day(&day, number).await?
+            {
+                report.files_before += before;
+                report.files_after += after;
                 report.compacted_days.push(day);
             }
         }
@@ -95,18 +97,20 @@ impl LakeTable {
         Ok(report)
     }
 
-    /// Rewrites the files of one day as one sorted file. Rows that arrive meanwhile are in files of their own and stay.
-    async fn compact_day(&self, day: i32, files: &[LiveFile]) -> Result<usize, LakeError> {
+    /// Rewrites the files of one day, as one version of the table has them, as one sorted file, and tells how many there
+    /// were and are. Rows that arrive meanwhile are in files of their own and stay. `None` if something else changed the day.
+    async fn compact_day(&self, day: &str, number: i32) -> Result<Option<(usize, usize)>, LakeError> {
         let view = self.view();
-        let adds = self.write_sorted_day(&view, day).await?;
+        let files = delta::files_by_day(&view.table)?.remove(day).unwrap_or_default();
+        let adds = self.write_sorted_day(&view, number).await?;
         let rewritten = adds.len();
         let size = adds.iter().map(|a| a.size).sum();
-        let removes = files.iter().map(|file| Action::Remove(remove(file, false)));
-        let adds = adds.into_iter().map(|add| Action::Add(Add { data_change: false, ..add }));
-        let operation = DeltaOperation::Optimize { predicate: Some(format!("day = {day}")), target_size: size };
+        let removes: Vec<Remove> = files.iter().map(|file| remove(file, false)).collect();
+        let adds = adds.into_iter().map(|add| Add { data_change: false, ..add }).collect();
+        let operation = DeltaOperation::Optimize { predicate: Some(format!("day = '{day}'")), target_size: size };
         let mut table = self.writer.lock().await;
-        self.commit_maintenance(&mut table, removes.chain(adds).collect(), operation).await?;
-        Ok(rewritten)
+        let done = self.commit_maintenance(&mut table, removes, adds, operation).await?;
+        Ok(done.then_some((files.len(), rewritten)))
     }
 
     async fn write_sorted_day(&self, view: &View, day: i32) -> Result<Vec<Add>, LakeError> {
@@ -131,24 +135,33 @@ impl LakeTable {
             return Ok(());
         }
         old.sort_by(|a, b| a.0.cmp(&b.0));
-        let removes = old.iter().flat_map(|(_, files)| files).map(|file| Action::Remove(remove(file, true))).collect();
-        let operation = DeltaOperation::Delete { predicate: Some(format!("day < {oldest}")) };
-        self.commit_maintenance(&mut table, removes, operation).await?;
+        let removes = old.iter().flat_map(|(_, files)| files).map(|file| remove(file, true)).collect();
+        let operation = DeltaOperation::Delete { predicate: Some(format!("older than {keep_days} days")) };
+        self.commit_maintenance(&mut table, removes, Vec::new(), operation).await?;
         report.dropped_days = old.into_iter().map(|(day, _)| day).collect();
         Ok(())
     }
 
+    /// Takes `removes` out and puts `adds` in, in one commit. False, and nothing done, if any file to be removed is gone
+    /// already: then somebody else, or an earlier try that seemed to fail, has done it.
     async fn commit_maintenance(
         &self,
         table: &mut DeltaTable,
-        actions: Vec<Action>,
+        removes: Vec<Remove>,
+        adds: Vec<Add>,
         operation: DeltaOperation,
-    ) -> Result<(), LakeError> {
+    ) -> Result<bool, LakeError> {
         table.update_state().await?;
+        let live: HashSet<String> = delta::files_by_day(table)?.into_values().flatten().map(|f| f.remove.path).collect();
+        if !removes.iter().all(|remove| live.contains(&remove.path)) {
+            return Ok(false);
+        }
+        let actions = removes.into_iter().map(Action::Remove).chain(adds.into_iter().map(Action::Add)).collect();
         let outcome = delta::commit(table, Commit { actions, marker: None, ledger: None, operation }).await;
         table.update_state().await?;
         self.replace_table(table);
-        Ok(outcome?)
+        outcome?;
+        Ok(true)
     }
 
     async fn checkpoint(&self, plan: MaintenancePlan) -> Result<(), LakeError> {

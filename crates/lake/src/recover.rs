@@ -5,13 +5,10 @@
 //! then stands before it, and the journal, which keeps everything until a commit is synced, gives its rows again.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-
-/// How many of the newest commits are compared with their data files.
-const NEWEST: usize = 20;
 
 /// A file that was moved out of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +32,9 @@ struct AddedFile {
     size: u64,
 }
 
-/// Sets aside what a crash left torn in the table under `directory`: staged files, torn checkpoints, and the newest
-/// commits that are torn, empty or refer to missing or short data files.
+/// Sets aside what a crash left torn in the table under `directory`: staged files, torn checkpoints, and the newest commit
+/// while it is torn, empty or refers to missing or short data files. An older commit was synced before the next began, so a
+/// damage there is no trace of a crash: it is left alone, because the journal has let go of it, and `doctor` tells.
 pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
     let log = directory.join("_delta_log");
     if !log.is_dir() {
@@ -48,67 +46,62 @@ pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
         found.push(SetAside { table: table.to_owned(), path, reason });
         Ok(())
     };
-    let mut names: Vec<String> = fs::read_dir(&log)?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    names.sort();
-    for name in names.iter().filter(|n| n.ends_with(".checkpoint.parquet") && !is_whole_parquet(&log.join(n))) {
-        aside(&log.join(name), "the checkpoint is torn".to_owned())?;
+    let hint = log.join("_last_checkpoint");
+    for name in names(&log, ".checkpoint.parquet")? {
+        if !is_whole_parquet(&log.join(&name))? {
+            aside(&log.join(&name), "the checkpoint is torn".to_owned())?;
+            if hint.exists() {
+                aside(&hint, format!("it may point to the torn {name}"))?;
+            }
+        }
     }
-    let commits: Vec<&String> = names.iter().filter(|n| is_commit(n)).collect();
-    let damaged = commits.iter().rev().take(NEWEST).filter_map(|n| Some((*n, damage(directory, &log.join(n))?)));
-    // A log must not have holes: from the oldest damaged commit on, all go. The journal has what they held.
-    if let Some((oldest, reason)) = damaged.last() {
-        for name in commits.iter().rev().take_while(|n| **n >= oldest) {
-            let why = if *name == oldest { reason.clone() } else { format!("it follows the damaged {oldest}") };
-            aside(&log.join(name), why)?;
+    while let Some(newest) = names(&log, ".json")?.into_iter().rfind(|n| is_commit(n)) {
+        let Some(reason) = damage(directory, &log.join(&newest))? else { break };
+        aside(&log.join(&newest), reason)?;
+        let version = newest.trim_end_matches(".json");
+        for name in names(&log, ".checkpoint.parquet")?.into_iter().filter(|n| n.as_str() >= version) {
+            aside(&log.join(&name), format!("it follows the damaged {newest}"))?;
         }
-        let version = oldest.trim_end_matches(".json");
-        for name in names.iter().filter(|n| n.ends_with(".checkpoint.parquet") && n.as_str() >= version && log.join(n).exists()) {
-            aside(&log.join(name), format!("it follows the damaged {oldest}"))?;
-        }
-        let hint = log.join("_last_checkpoint");
         if hint.exists() {
-            aside(&hint, format!("it may point behind the damaged {oldest}"))?;
+            aside(&hint, format!("it may point behind the damaged {newest}"))?;
         }
     }
     remove_staged(directory)?;
     Ok(found)
 }
 
+fn names(log: &Path, suffix: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(log)? {
+        names.extend(entry?.file_name().into_string().ok().filter(|n| n.ends_with(suffix)));
+    }
+    names.sort();
+    Ok(names)
+}
+
 fn is_commit(name: &str) -> bool {
     name.len() == 25 && name.ends_with(".json") && name.as_bytes()[..20].iter().all(u8::is_ascii_digit)
 }
 
-/// What is wrong with a commit file or the data files it adds; `None` if all is well.
-fn damage(directory: &Path, commit: &Path) -> Option<String> {
-    let text = match fs::read_to_string(commit) {
-        Ok(text) => text,
-        Err(e) => return Some(format!("the commit cannot be read: {e}")),
-    };
-    if text.trim().is_empty() {
-        return Some("the commit is empty".to_owned());
+/// What is wrong with the newest commit or the data files it adds; `None` if all is well. A file that cannot be read is an
+/// error, not a damage.
+fn damage(directory: &Path, commit: &Path) -> io::Result<Option<String>> {
+    let bytes = fs::read(commit)?;
+    let text = String::from_utf8_lossy(&bytes);
+    if text.trim_matches(['\0', ' ', '\n', '\r', '\t']).is_empty() {
+        return Ok(Some("the commit is empty".to_owned()));
     }
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
-        let Ok(line) = serde_json::from_str::<Line>(line) else {
-            return Some("the commit is torn".to_owned());
-        };
+        let Ok(line) = serde_json::from_str::<Line>(line) else { return Ok(Some("the commit is torn".to_owned())) };
         let Some(added) = line.add else { continue };
-        let path = directory.join(decode(&added.path));
-        match fs::metadata(&path) {
+        match fs::metadata(directory.join(decode(&added.path))) {
             Ok(found) if found.len() == added.size => {}
-            Ok(found) => {
-                return Some(format!("{} has {} of {} bytes", added.path, found.len(), added.size));
-            }
-            // Compaction and retention remove files of older commits; a later commit says so. Only the newest must have theirs.
-            Err(_) if is_newest(commit) => return Some(format!("{} is missing", added.path)),
-            Err(_) => {}
+            Ok(found) => return Ok(Some(format!("{} has {} of {} bytes", added.path, found.len(), added.size))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{} is missing", added.path))),
+            Err(e) => return Err(e),
         }
     }
-    None
-}
-
-fn is_newest(commit: &Path) -> bool {
-    let next = commit.file_stem().and_then(|s| s.to_str()?.parse::<u64>().ok()).map(|v| format!("{:020}.json", v + 1));
-    next.is_none_or(|name| !commit.with_file_name(name).exists())
+    Ok(None)
 }
 
 /// Partition folders are percent-encoded once more in the log.
@@ -131,8 +124,17 @@ fn decode(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn is_whole_parquet(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|bytes| bytes.len() > 12 && bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"))
+/// Both ends carry the magic bytes of Parquet (apache/parquet-format, "File format").
+fn is_whole_parquet(path: &Path) -> io::Result<bool> {
+    let mut file = fs::File::open(path)?;
+    let mut ends = [0; 8];
+    if file.metadata()?.len() < 12 {
+        return Ok(false);
+    }
+    file.read_exact(&mut ends[..4])?;
+    file.seek(io::SeekFrom::End(-4))?;
+    file.read_exact(&mut ends[4..])?;
+    Ok(&ends == b"PAR1PAR1")
 }
 
 fn move_aside(directory: &Path, path: &Path) -> io::Result<PathBuf> {

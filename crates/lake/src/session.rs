@@ -65,14 +65,17 @@ impl Lake {
     }
 
     fn provider(&self, context: &SessionContext, table: &LakeTable) -> Result<Arc<dyn TableProvider>, LakeError> {
-        let view = table.view();
         let mut extra = Vec::new();
-        if table.name() == LEDGER {
-            let lines = self.ledger_now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let view = if table.name() == LEDGER {
+            let now = self.ledger_now();
+            let lines: Vec<_> = now.committing.iter().chain(&now.open).cloned().collect();
             if !lines.is_empty() {
                 extra.push(crate::ledger::batch(&lines, 0)?);
             }
-        }
+            table.view()
+        } else {
+            table.view()
+        };
         let all = everything(context, table, &view, extra)?;
         let Some(definition) = table.definition().filter(|_| view.revised) else {
             return Ok(all.into_view());

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,6 +23,8 @@ use object_store::{
 use url::Url;
 
 use crate::LakeError;
+
+static STAGED: AtomicU64 = AtomicU64::new(0);
 
 /// The root of the lake: a store that starts at `/` of its scheme, and the URL under which the tables lie.
 #[derive(Clone, Debug)]
@@ -190,12 +193,13 @@ impl MultipartUpload for DurableUpload {
     }
 }
 
-/// Writes beside the target under a name that listings hide (`#1`), syncs, then names and syncs the directory.
+/// Writes beside the target under a name that listings hide (`#` and digits), syncs, then names and syncs the directory.
 fn put_durably(target: &std::path::Path, payload: &PutPayload, create: bool) -> std::io::Result<()> {
     let directory = target.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
     create_dirs_durably(directory)?;
     let mut staged = target.as_os_str().to_owned();
-    staged.push("#1");
+    // Hidden names are `#` and digits; no two writers, of this process or another, may share one.
+    staged.push(format!("#{}{:06}", std::process::id(), STAGED.fetch_add(1, Ordering::Relaxed) % 1_000_000));
     let staged = PathBuf::from(staged);
     let mut file = File::create(&staged)?;
     for chunk in payload {

@@ -225,6 +225,7 @@ impl LakeTable {
     pub async fn flush(&self, marker: &Marker, ledger: serde_json::Value) -> Result<bool, LakeError> {
         let batches = self.view().flushing;
         if batches.is_empty() {
+            self.forget_committed().await;
             return Ok(false);
         }
         let mut table = self.writer.lock().await;
@@ -238,22 +239,23 @@ impl LakeTable {
             view.flushing.clear();
         });
         drop(table);
-        self.index.lock().await.committed(self.closed_flush.load(Ordering::Acquire));
+        self.forget_committed().await;
         Ok(true)
     }
 
-    /// Commits rows that were never hot, under `marker`. May be repeated after an error.
-    pub(crate) async fn append(&self, rows: RecordBatch, marker: &Marker) -> Result<(), LakeError> {
-        if rows.num_rows() == 0 {
-            return Ok(());
-        }
+    async fn forget_committed(&self) {
+        self.index.lock().await.committed(self.closed_flush.load(Ordering::Acquire));
+    }
+
+    /// Commits rows that were never hot, under `marker`, and returns the table that holds them; readers see it after
+    /// [`LakeTable::replace_table`]. May be repeated after an error.
+    pub(crate) async fn append(&self, rows: RecordBatch, marker: &Marker) -> Result<DeltaTable, LakeError> {
         let mut table = self.writer.lock().await;
         if !(self.uncertain.load(Ordering::Acquire) && self.holds(&mut table, marker).await?) {
             let adds = delta::write_files(&table, &self.sorted(&[rows])?).await?;
             self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null).await?;
         }
-        self.replace_table(&table);
-        Ok(())
+        Ok(table.clone())
     }
 
     async fn commit_or_look(

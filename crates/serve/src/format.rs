@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn nulls_are_written_out() {
         assert_eq!(encoded(Format::Json, &[Some(1), None]), r#"[{"n":1},{"n":null}]"#);
-        assert_eq!(encoded(Format::Csv, &[Some(1), None]), "n\n1\n\n");
+        assert_eq!(encoded(Format::Csv, &[Some(1), None]), "n\n1\n\"\"\n");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
@@ -27,6 +27,10 @@ use crate::query::{Answer, Queries, QueryError};
 
 /// Largest query text.
 const MAX_QUERY_BYTES: usize = 256 << 10;
+/// Longest wait for a client to take the next part of its answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Encoded batches waiting for a client.
+const BATCHES_AHEAD: usize = 2;
 /// Longest wait for the next bytes of a request body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -114,7 +118,8 @@ fn may_ask(door: &Door, headers: &HeaderMap) -> bool {
     given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token.as_bytes())))
 }
 
-/// Encodes batch by batch as the client reads. An error half-way breaks the connection off, so that a cut answer is never
+/// Computes and encodes in a task of its own, batch by batch, as far as the client reads. A client that does not read for
+/// [`CLIENT_TIMEOUT`] gives its turn to the next. An error half-way breaks the connection off, so that a cut answer is never
 /// taken for a whole one.
 fn streamed(answer: Answer, format: Format) -> Response {
     let outlet = Outlet::default();
@@ -122,25 +127,39 @@ fn streamed(answer: Answer, format: Format) -> Response {
         Ok(encoder) => encoder,
         Err(error) => return failed(&QueryError::Encode(error)),
     };
-    let body = stream::unfold(Some((answer, encoder, outlet)), move |state| async move {
-        let (mut answer, mut encoder, outlet) = state?;
-        let step = match answer.next().await {
-            Ok(Some(batch)) => encoder.write(&batch).map(|()| Some(encoder)).map_err(QueryError::Encode),
-            Ok(None) => encoder.finish().map(|()| None).map_err(QueryError::Encode),
-            Err(error) => Err(error),
-        };
-        match step {
-            Ok(encoder) => {
-                let bytes = outlet.take();
-                Some((Ok(bytes), encoder.map(|encoder| (answer, encoder, outlet))))
-            }
-            Err(error) => {
-                tracing::info!(reason = %error, "a query ended before its answer was complete");
-                Some((Err(std::io::Error::other(error.to_string())), None))
-            }
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    tokio::spawn(async move {
+        let chunks = Chunks { sender, outlet };
+        if let Err(error) = chunks.send_all(answer, encoder).await {
+            tracing::info!(reason = %error, "a query ended before its answer was complete");
+            let _ = chunks.sender.try_send(Err(std::io::Error::other(error.to_string())));
         }
     });
+    let body = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
     ([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(body)).into_response()
+}
+
+struct Chunks {
+    sender: mpsc::Sender<std::io::Result<Vec<u8>>>,
+    outlet: Outlet,
+}
+
+impl Chunks {
+    async fn send_all(&self, mut answer: Answer, mut encoder: Encoder<Outlet>) -> Result<(), QueryError> {
+        while let Some(batch) = answer.next().await? {
+            encoder.write(&batch)?;
+            self.send().await?;
+        }
+        encoder.finish()?;
+        self.send().await
+    }
+
+    async fn send(&self) -> Result<(), QueryError> {
+        match self.sender.send_timeout(Ok(self.outlet.take()), CLIENT_TIMEOUT).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(QueryError::Client),
+        }
+    }
 }
 
 fn failed(error: &QueryError) -> Response {
@@ -149,6 +168,7 @@ fn failed(error: &QueryError) -> Response {
         QueryError::Rows(_) => StatusCode::PAYLOAD_TOO_LARGE,
         QueryError::Time(_) => StatusCode::GATEWAY_TIMEOUT,
         QueryError::Encode(_) => StatusCode::NOT_ACCEPTABLE,
+        QueryError::Client => StatusCode::REQUEST_TIMEOUT,
     };
     problem(status, &error.to_string())
 }
@@ -162,11 +182,12 @@ fn problem(status: StatusCode, detail: &str) -> Response {
 async fn healthz(State(door): State<Door>) -> Response {
     let journal_failure = door.journal_failure.borrow().clone();
     let progress = door.progress.borrow().clone();
-    let well = journal_failure.is_none() && progress.commit_failure.is_none();
+    let ingest_runs = door.progress.has_changed().is_ok();
+    let well = ingest_runs && journal_failure.is_none() && progress.commit_failure.is_none();
     let feeds: Vec<FeedHealth> =
         door.health.iter().map(|(feed, health)| FeedHealth { feed: feed.clone(), report: health.report() }).collect();
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({ "status": if well { "ok" } else { "failing" }, "journal_failure": journal_failure, "progress": progress, "feeds": feeds });
+    let body = json!({ "status": if well { "ok" } else { "failing" }, "ingest_runs": ingest_runs, "journal_failure": journal_failure, "progress": progress, "feeds": feeds });
     (status, Json(body)).into_response()
 }
 

@@ -45,6 +45,9 @@ pub enum QueryError {
     /// It has too many rows.
     #[error("the answer has more than {0} rows; add a LIMIT, aggregate, or read the tables directly")]
     Rows(usize),
+    /// The client stopped reading.
+    #[error("the client stopped reading its answer")]
+    Client,
     /// The answer could not be written in the wanted form.
     #[error("the answer cannot be written: {0}")]
     Encode(#[from] arrow::error::ArrowError),

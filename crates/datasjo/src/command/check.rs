@@ -8,13 +8,11 @@ pub(crate) fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
     let (problems, well): (Vec<Problem>, bool) = match config::load(dir) {
         Ok(config) => {
             if !args.json {
-                println!(
-                    "{}: {} feeds, {} datasets, {} reference tables",
-                    dir.display(),
-                    config.feeds.len(),
-                    config.tables.len(),
-                    config.reference.len()
-                );
+                let (feeds, tables) = (config.feeds.len(), config.tables.len());
+                println!("{}: {feeds} feeds, {tables} datasets, {} reference tables", dir.display(), config.reference.len());
+                for feed in &config.feeds {
+                    println!("  {:<24} -> {:<20} {}", feed.name, feed.dataset.name, feed.description);
+                }
                 if !config.disabled.is_empty() {
                     println!("switched off: {}", config.disabled.join(", "));
                 }

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use datasjo_town::{Broker, Endpoints, Pace, Progress, Town, TownConfig, VirtualClock, served};
@@ -15,6 +16,10 @@ use crate::config;
 use crate::instance::Instance;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// How often, and how long at most, a stopping town looks whether its messages have arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LAST_MESSAGES: Duration = Duration::from_secs(10);
 
 /// Starts the town, or goes on with the one in the directory.
 pub(crate) async fn run(args: Demo) -> anyhow::Result<bool> {
@@ -44,12 +49,31 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<bool> {
     eprintln!("stopping: what is visible is committed first; the same command goes on from here");
     cancel.cancel();
     let sent = living.await??;
+    let pulled = |feed: &config::Feed| matches!(feed.source, config::SourceConfig::Poll(_));
+    let sent_to: Vec<_> = config.feeds.iter().filter(|f| !pulled(f)).map(|f| f.name.clone()).collect();
+    all_arrived(&instance, &sent_to, sent.acknowledged).await;
     instance.stop().await?;
     broker.stop().await;
     // Everything before this instant is acknowledged, so the lake holds all of it.
     town.truth(life.start, sent.reached).write(&dir)?;
     println!("sent until {}; what is true of it stands in {}", sent.reached, dir.join("truth").display());
     Ok(true)
+}
+
+/// What the broker acknowledged may still be with it, and this broker forgets when it stops.
+async fn all_arrived(instance: &Instance, feeds: &[Arc<str>], acknowledged: u64) {
+    let arrived = || -> u64 {
+        let health = instance.ingest.health();
+        health.iter().filter(|(name, _)| feeds.contains(name)).map(|(_, health)| health.report().deliveries).sum()
+    };
+    let all = async {
+        while arrived() < acknowledged {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(LAST_MESSAGES, all).await.is_err() {
+        eprintln!("{} messages are still with the broker and go with it", acknowledged - arrived());
+    }
 }
 
 /// Which town, and which part of its life comes next.
@@ -156,7 +180,9 @@ impl Sender {
         if !self.cancel.is_cancelled() {
             println!("the past is sent: {} messages acknowledged, {} refused; now live", sent.acknowledged, sent.refused);
             let live = Pace { from: sent.reached.max(now), until: None, speed };
+            let past = sent.acknowledged;
             sent = self.send(live, |_| {}).await?;
+            sent.acknowledged += past;
         }
         Ok(sent)
     }

@@ -15,7 +15,10 @@ pub(crate) async fn run(dir: &Path, args: Run) -> anyhow::Result<bool> {
     }
     writeln!(out, " feeds={}", config.feeds.len())?;
     out.flush()?;
-    super::until_stopped(args.run_for).await?;
+    tokio::select! {
+        stopped = super::until_stopped(args.run_for) => stopped?,
+        () = instance.ingest.pump_ended() => eprintln!("ingest ended by itself"),
+    }
     eprintln!("stopping: what is visible is committed first");
     instance.stop().await?;
     Ok(true)

@@ -3,7 +3,7 @@ use std::path::Path;
 use datasjo_lake::{MaintenancePlan, TableStats};
 
 use crate::args::Json;
-use crate::instance::open_lake;
+use crate::instance::{open_lake, open_store};
 
 /// Shows the tables.
 pub(crate) async fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
@@ -26,7 +26,8 @@ pub(crate) async fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
 
 /// Maintenance and vacuum, now.
 pub(crate) async fn maintain(dir: &Path) -> anyhow::Result<bool> {
-    let lake = open_lake(&super::load(dir)?).await?;
+    // With the journal held, no running instance maintains the same tables.
+    let (_journal, lake) = open_store(&super::load(dir)?).await?;
     let today = i32::try_from(datasjo_sources::now_us().div_euclid(86_400_000_000))?;
     let plan = MaintenancePlan::for_day(today);
     let mut well = true;

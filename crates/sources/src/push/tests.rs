@@ -235,7 +235,9 @@ async fn a_slow_sender_is_sent_away() {
 #[tokio::test]
 async fn one_connection_too_many_is_closed_at_once() {
     let open = Open::new(ListenConfig { max_connections: 1, ..listening() }, taking(Auth::Bearer(secret())));
-    let _held = TcpStream::connect(open.address).await.unwrap();
+    let mut held = TcpStream::connect(open.address).await.unwrap();
+    held.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    timeout(PATIENCE, held.read(&mut [0; 1])).await.expect("answered in time").unwrap();
     let mut second = TcpStream::connect(open.address).await.unwrap();
     let closed = timeout(PATIENCE, second.read(&mut [0; 1])).await.expect("closed in time");
     assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");

@@ -195,6 +195,7 @@ impl<P: FnMut(&Progress) + Send> Sending<P> {
         loop {
             let tick = due.min(Instant::now() + STATE_EVERY);
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(false),
                 report = self.reported.recv() => self.ledger.settle(report.ok_or(RunError::SenderEnded)?),
                 () = tokio::time::sleep_until(tick) => {}
@@ -221,6 +222,7 @@ impl<P: FnMut(&Progress) + Send> Sending<P> {
         };
         loop {
             tokio::select! {
+                biased;
                 () = cancel.cancelled() => return Ok(false),
                 report = self.reported.recv() => self.ledger.settle(report.ok_or(RunError::SenderEnded)?),
                 room = to.reserve() => {
