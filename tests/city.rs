@@ -1,2 +1,6 @@
-#[test]
-fn t() {}
+//! Everything together: real broker, real program, real files.
+
+mod crash;
+mod faults;
+mod sources_mqtt;
+mod support;

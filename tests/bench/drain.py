@@ -14,7 +14,7 @@ import readings
 from measure import Child, table
 from mosquitto import Broker
 
-PUBLISHERS = 2
+FILE_LINES = 60_000
 
 
 def run(args, work: pathlib.Path) -> dict:
@@ -44,9 +44,9 @@ def fill(broker: Broker, home: pathlib.Path, messages: int) -> None:
     broker.session("service", readings.TOPIC, "mqttv311")
     broker.session("datasjo", readings.TOPIC, "mqttv5")
     files = []
-    for first in range(PUBLISHERS):
+    for first in range(0, messages, FILE_LINES):
         files.append(home / f"readings-{first}.jsonl")
-        readings.write(files[-1], first, messages, PUBLISHERS)
+        readings.write(files[-1], first, min(first + FILE_LINES, messages))
     broker.publish(readings.TOPIC, files)
 
 

@@ -24,8 +24,8 @@ def minute(number: int) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:00Z")
 
 
-def write(path, first: int, last: int, step: int) -> None:
-    """A file with a reading a line."""
+def write(path, first: int, last: int) -> None:
+    """A file with readings `first` to `last`, without `last`, one a line."""
     with open(path, "w") as out:
-        for number in range(first, last, step):
+        for number in range(first, last):
             out.write(reading(number, minute(number)) + "\n")

@@ -79,6 +79,21 @@ impl Mosquitto {
         }
     }
 
+    /// Lets it save sessions and messages now (SIGUSR1), and waits until it has: from here on they survive a kill.
+    pub async fn save(&self) {
+        let saved = self.dir.path().join("mosquitto.db");
+        let _ = std::fs::remove_file(&saved);
+        let id = self.child.as_ref().expect("it does not run").id();
+        let status = Command::new("sh").arg("-c").arg(format!("kill -USR1 {id}")).status().unwrap();
+        assert!(status.success());
+        let waited = timeout(GUARD, async {
+            while !saved.exists() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        waited.await.expect("mosquitto does not save");
+    }
+
     /// Throws away what was saved, so that the next start knows no sessions.
     pub fn lose_sessions(&self) {
         assert!(self.child.is_none(), "stop it first");

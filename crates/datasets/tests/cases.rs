@@ -7,6 +7,8 @@
 //! - `rows.csv`: the rows that come of it, with all columns; absent if there are none;
 //! - `rejects.txt`: `code: reason`, a line a reject; a line that ends in `...` gives the beginning. Absent if there are none.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -12,6 +12,14 @@ use clap::Parser;
 
 use args::{Args, Command};
 
+/// Small pieces, many threads: the system's allocator keeps several times what is in use.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Stack of a worker: planning a query recurses as deep as its expressions nest. Only what is used is ever backed by memory.
+const STACK_BYTES: usize = 32 << 20;
+/// Threads for calls that block (syncing files, decoding): few are busy at a time.
+const BLOCKING_THREADS: usize = 16;
 /// Done.
 const OK: u8 = 0;
 /// It was tried and failed, or something was found that is not as it should be.
@@ -19,7 +27,13 @@ const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("datasjo").build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("datasjo")
+        .thread_stack_size(STACK_BYTES)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return told(&anyhow::Error::new(error).context("start the runtime")),
     };

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 const HOUR_US: i64 = 3_600_000_000;
 
+/// Start of the hour of an instant, in microseconds.
+pub(crate) fn hour_of(us: i64) -> i64 {
+    us.div_euclid(HOUR_US) * HOUR_US
+}
+
 /// The open lines of the round that is being filled.
 #[derive(Debug, Default)]
 pub(crate) struct Book(BTreeMap<(Arc<str>, i64), LedgerLine>);
@@ -15,7 +20,7 @@ pub(crate) struct Book(BTreeMap<(Arc<str>, i64), LedgerLine>);
 impl Book {
     /// The line of `feed` for the hour of `received_at_us`.
     pub fn line(&mut self, feed: &Arc<str>, dataset: &Arc<str>, received_at_us: i64) -> &mut LedgerLine {
-        let hour_us = received_at_us.div_euclid(HOUR_US) * HOUR_US;
+        let hour_us = hour_of(received_at_us);
         self.0.entry((feed.clone(), hour_us)).or_insert_with(|| LedgerLine::new(feed.clone(), dataset.clone(), hour_us))
     }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use datasjo_datasets::{Arrival, Decoded, Reject, Rows};
 use datasjo_journal::{Entry, Journal};
-use datasjo_lake::{LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
+use datasjo_lake::{Accepted, LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Book, Travelling};
+use crate::ledger::{Book, Travelling, hour_of};
 use crate::round::Round;
 use crate::source::causes;
 use crate::{Feed, FlushOptions, IngestError, Progress};
@@ -178,6 +178,7 @@ impl Pump {
         let Some(entries) = self.read().await else { return Ok(false) };
         let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq)) else {
             self.next_seq = synced + 1;
+            self.told.send_modify(|p| p.visible_seq = synced);
             return Ok(true);
         };
         if first > self.next_seq && first > self.markers.ledger + 1 {
@@ -231,8 +232,9 @@ impl Pump {
         let dataset = part.dataset.clone();
         let table_marker = self.markers.of(&dataset);
         let counted_from = table_marker.max(self.markers.ledger);
-        for arrival in part.arrivals.iter().filter(|a| a.1 > counted_from) {
-            self.book.line(&part.feed, &dataset, arrival.0).deliveries += 1;
+        let first = part.arrivals.partition_point(|a| a.1 <= counted_from);
+        for same_hour in part.arrivals[first..].chunk_by(|a, b| hour_of(a.0) == hour_of(b.0)) {
+            self.book.line(&part.feed, &dataset, same_hour[0].0).deliveries += same_hour.len() as i64;
         }
         if let Some(decoded) = &part.rows {
             let arrived: Vec<(i64, u64)> = decoded.1.iter().map(|o| part.arrivals[*o as usize]).collect();
@@ -282,24 +284,32 @@ impl Pump {
                 Err(_) => {}
             }
         };
-        let mut kept_rows = 0;
-        for (i, (received_at_us, seq)) in arrived.iter().enumerate() {
-            let kept = accepted.kept[i];
-            kept_rows += usize::from(kept);
-            if *seq > counted_from {
-                let line = self.book.line(&part.feed, &part.dataset, *received_at_us);
-                line.received += 1;
-                line.in_flight += i64::from(kept);
-                line.duplicate += i64::from(!kept);
-                line.revised += i64::from(accepted.revised[i]);
-            }
-        }
+        let kept_rows = accepted.kept.iter().filter(|kept| **kept).count();
+        self.count(part, arrived, &accepted, counted_from);
         self.rows_in_round += kept_rows;
         self.told.send_modify(|p| {
             p.rows += kept_rows as u64;
             p.duplicates += (arrived.len() - kept_rows) as u64;
         });
         Ok(true)
+    }
+
+    /// Enters rows into the ledger. Neighbours arrived in the same hour, so a line is looked up once for many.
+    fn count(&mut self, part: &Part, arrived: &[(i64, u64)], accepted: &Accepted, counted_from: u64) {
+        let first = arrived.partition_point(|a| a.1 <= counted_from);
+        let mut rows = (first..arrived.len()).peekable();
+        while let Some(row) = rows.next() {
+            let hour = hour_of(arrived[row].0);
+            let line = self.book.line(&part.feed, &part.dataset, arrived[row].0);
+            let mut next = Some(row);
+            while let Some(row) = next {
+                line.received += 1;
+                line.in_flight += i64::from(accepted.kept[row]);
+                line.duplicate += i64::from(!accepted.kept[row]);
+                line.revised += i64::from(accepted.revised[row]);
+                next = rows.next_if(|row| hour_of(arrived[*row].0) == hour);
+            }
+        }
     }
 
     async fn start_round(&mut self) {

@@ -61,7 +61,7 @@ pub(crate) fn unpack(first_seq: u64, packed: &[u8]) -> Result<Vec<Entry>, Journa
         let feed = feeds.entry(head.feed).or_insert_with_key(|name| name.as_str().into()).clone();
         let payload = rest.split_to(payload_bytes);
         let record = Record { feed, labels: head.labels, received_at_us: head.received_at_us, retained: head.retained, payload };
-        entries.push(Entry { seq, record });
+        entries.push(Entry { seq, record: Arc::new(record) });
     }
     Ok(entries)
 }

@@ -51,8 +51,8 @@ pub struct Record {
 pub struct Entry {
     /// 1 for the first record of a journal, then one more each.
     pub seq: u64,
-    /// The record.
-    pub record: Record,
+    /// The record; shared, because a reader at the tail gets the one that was written.
+    pub record: Arc<Record>,
 }
 
 /// Bounds of a journal.
@@ -202,7 +202,7 @@ impl Journal {
         let mut next = lock(&self.next_seq);
         let seq = *next;
         *next += 1;
-        slot.send(Work::Append { entry: Entry { seq, record }, weight });
+        slot.send(Work::Append { entry: Entry { seq, record: Arc::new(record) }, weight });
         Ok(seq)
     }
 

@@ -5,7 +5,7 @@
 //! rows come together. So what this remembers is a function of what the lake and the hot rows hold, never of attempts.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -13,7 +13,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use arrow::row::{RowConverter, SortField};
 use datasjo_table::{OBSERVED_AT, Table};
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::LakeError;
 
@@ -22,7 +22,29 @@ pub(crate) const HOUR_US: i64 = 3_600_000_000;
 /// Keys kept of hours read from the lake, about 50 bytes each: the bound on memory of one table's look-back.
 const REMEMBERED_KEYS: usize = 1_000_000;
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Xxh3Default>>;
+/// Keys are hashes already: their low bits do.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
 
 /// A row reduced to what comparing needs.
 #[derive(Clone, Copy, Debug)]
@@ -88,9 +110,9 @@ impl Printer {
     }
 
     pub fn prints(&self, batch: &RecordBatch) -> Result<Vec<Print>, LakeError> {
-        let series = self.hashes(batch, &self.series, |bytes| xxh3_64(bytes))?;
-        let key = self.hashes(batch, &self.key, |bytes| xxh3_128(bytes))?;
-        let values = self.hashes(batch, &self.values, |bytes| xxh3_64(bytes))?;
+        let series = self.hashes(batch, &self.series, xxh3_64)?;
+        let key = self.hashes(batch, &self.key, xxh3_128)?;
+        let values = self.hashes(batch, &self.values, xxh3_64)?;
         let times = cast(batch.column(self.observed_at), &self.types[self.observed_at])?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let print = |i: usize| Print { series: series[i], key: key[i], values: values[i], observed_us: times.value(i) };
@@ -103,7 +125,7 @@ impl Printer {
             return Ok((0..batch.num_rows()).map(|_| xxh3_64(&[])).collect());
         }
         let types = self.series.iter().map(|&i| self.types[i].clone());
-        hash_rows(batch, types.enumerate().collect(), |bytes| xxh3_64(bytes))
+        hash_rows(batch, types.enumerate().collect(), xxh3_64)
     }
 
     fn hashes<H>(&self, batch: &RecordBatch, columns: &[usize], hash: impl Fn(&[u8]) -> H) -> Result<Vec<H>, LakeError> {
@@ -250,5 +272,108 @@ impl KeyIndex {
                 self.touch(*hour);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// A lake and its hot rows, as plain lists: what the index must agree with.
+    #[derive(Default)]
+    struct Model {
+        committed: Vec<(Print, i32)>,
+        flushing: Vec<(Print, i32)>,
+        hot: Vec<(Print, i32)>,
+    }
+
+    impl Model {
+        fn verdict(&self, print: &Print) -> Verdict {
+            let all = self.committed.iter().chain(&self.flushing).chain(&self.hot);
+            match all.filter(|(p, _)| p.key == print.key).max_by_key(|(_, revision)| *revision) {
+                None => Verdict::New,
+                Some((newest, _)) if newest.values == print.values => Verdict::Duplicate,
+                Some((_, revision)) => Verdict::Revision(revision + 1),
+            }
+        }
+
+        /// What an index opened now is told: each series' latest reading of the newest 40 hours.
+        fn opened(&self) -> KeyIndex {
+            let newest = self.committed.iter().map(|(p, _)| p.hour()).max();
+            let Some(newest) = newest else { return KeyIndex::new([], i64::MIN) };
+            let floor_us = (newest - 40) * HOUR_US - 1;
+            let mut latest = BTreeMap::new();
+            for (print, _) in self.committed.iter().filter(|(p, _)| p.observed_us > floor_us) {
+                let at = latest.entry(print.series).or_insert(print.observed_us);
+                *at = (*at).max(print.observed_us);
+            }
+            KeyIndex::new(latest, floor_us)
+        }
+    }
+
+    fn reading(random: &mut StdRng, around_hour: i64) -> Print {
+        let series = random.random_range(0..4);
+        let observed_us = (around_hour + random.random_range(-60..=1)) * HOUR_US + random.random_range(0..3);
+        let key = u128::from(series) << 64 | u128::from(observed_us.unsigned_abs());
+        Print { series, key, values: random.random_range(0..3), observed_us }
+    }
+
+    fn agrees_with_the_model(seed: u64) {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (mut model, mut index, mut closed) = (Model::default(), KeyIndex::new([], i64::MIN), None);
+        for step in 0..400 {
+            match random.random_range(0..100) {
+                0..80 => {
+                    let prints: Vec<Print> =
+                        (0..random.random_range(1..6)).map(|_| reading(&mut random, 1_000 + step / 4)).collect();
+                    let unknown = index.unknown_hours(&prints);
+                    index.learn(&unknown, model.committed.iter().copied());
+                    for print in prints {
+                        let expected = model.verdict(&print);
+                        assert_eq!(index.judge(&print), expected, "seed {seed}, step {step}, {print:?}");
+                        match expected {
+                            Verdict::New => model.hot.push((print, 0)),
+                            Verdict::Revision(n) => model.hot.push((print, n)),
+                            Verdict::Duplicate => {}
+                        }
+                    }
+                }
+                80..88 if closed.is_none() => {
+                    closed = Some(index.close_flush());
+                    model.flushing = std::mem::take(&mut model.hot);
+                }
+                80..96 => {
+                    if let Some(flush) = closed.take() {
+                        model.committed.append(&mut model.flushing);
+                        index.committed(flush);
+                    }
+                }
+                // A crash: what was hot comes again from the journal, in order.
+                _ => {
+                    let again: Vec<_> = model.flushing.drain(..).chain(std::mem::take(&mut model.hot)).collect();
+                    index = model.opened();
+                    closed = None;
+                    for (print, _) in again {
+                        let unknown = index.unknown_hours(&[print]);
+                        index.learn(&unknown, model.committed.iter().copied());
+                        let expected = model.verdict(&print);
+                        assert_eq!(index.judge(&print), expected, "seed {seed}, step {step}, after a crash, {print:?}");
+                        match expected {
+                            Verdict::New => model.hot.push((print, 0)),
+                            Verdict::Revision(n) => model.hot.push((print, n)),
+                            Verdict::Duplicate => {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_verdict_is_that_of_a_full_search() {
+        (0..200).for_each(agrees_with_the_model);
     }
 }

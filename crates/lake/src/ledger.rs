@@ -62,7 +62,9 @@ impl LedgerLine {
     }
 }
 
-const COUNTS: [(&str, fn(&LedgerLine) -> i64); 7] = [
+type Count = (&'static str, fn(&LedgerLine) -> i64);
+
+const COUNTS: [Count; 7] = [
     ("deliveries", |l| l.deliveries),
     ("received", |l| l.received),
     ("committed", |l| l.committed),

@@ -24,6 +24,12 @@ pub struct SetAside {
 #[derive(Deserialize)]
 struct Line {
     add: Option<AddedFile>,
+    remove: Option<RemovedFile>,
+}
+
+#[derive(Deserialize)]
+struct RemovedFile {
+    path: String,
 }
 
 #[derive(Deserialize)]
@@ -33,8 +39,9 @@ struct AddedFile {
 }
 
 /// Sets aside what a crash left torn in the table under `directory`: staged files, torn checkpoints, and the newest commit
-/// while it is torn, empty or refers to missing or short data files. An older commit was synced before the next began, so a
-/// damage there is no trace of a crash: it is left alone, because the journal has let go of it, and `doctor` tells.
+/// if it is torn, empty or adds data files that are missing or short. An older commit was synced before the next began, so a
+/// damage there is no trace of a crash: it is left alone, because the journal has let go of it, and `doctor` tells. So is a
+/// compaction whose former files are gone already: without it the table would be worse off.
 pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
     let log = directory.join("_delta_log");
     if !log.is_dir() {
@@ -55,12 +62,14 @@ pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
             }
         }
     }
-    while let Some(newest) = names(&log, ".json")?.into_iter().rfind(|n| is_commit(n)) {
-        let Some(reason) = damage(directory, &log.join(&newest))? else { break };
+    let newest = names(&log, ".json")?.into_iter().rfind(|n| is_commit(n));
+    if let Some(newest) = newest
+        && let Some(reason) = damage(directory, &log.join(&newest))?
+    {
         aside(&log.join(&newest), reason)?;
         let version = newest.trim_end_matches(".json");
         for name in names(&log, ".checkpoint.parquet")?.into_iter().filter(|n| n.as_str() >= version) {
-            aside(&log.join(&name), format!("it follows the damaged {newest}"))?;
+            aside(&log.join(name), format!("it follows the damaged {newest}"))?;
         }
         if hint.exists() {
             aside(&hint, format!("it may point behind the damaged {newest}"))?;
@@ -91,17 +100,23 @@ fn damage(directory: &Path, commit: &Path) -> io::Result<Option<String>> {
     if text.trim_matches(['\0', ' ', '\n', '\r', '\t']).is_empty() {
         return Ok(Some("the commit is empty".to_owned()));
     }
+    let mut found = None;
     for line in text.lines().filter(|l| !l.trim().is_empty()) {
         let Ok(line) = serde_json::from_str::<Line>(line) else { return Ok(Some("the commit is torn".to_owned())) };
+        if let Some(removed) = line.remove
+            && !directory.join(decode(&removed.path)).exists()
+        {
+            return Ok(None);
+        }
         let Some(added) = line.add else { continue };
         match fs::metadata(directory.join(decode(&added.path))) {
-            Ok(found) if found.len() == added.size => {}
-            Ok(found) => return Ok(Some(format!("{} has {} of {} bytes", added.path, found.len(), added.size))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(format!("{} is missing", added.path))),
+            Ok(file) if file.len() == added.size => {}
+            Ok(file) => found = Some(format!("{} has {} of {} bytes", added.path, file.len(), added.size)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => found = Some(format!("{} is missing", added.path)),
             Err(e) => return Err(e),
         }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Partition folders are percent-encoded once more in the log.
@@ -161,4 +176,102 @@ fn remove_staged(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table with `versions` commits, each adding one file of four bytes.
+    fn table(versions: u64) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("_delta_log")).unwrap();
+        for version in 0..versions {
+            let file = format!("part-{version}.parquet");
+            fs::write(directory.path().join(&file), b"PAR1").unwrap();
+            let line = format!("{{\"commitInfo\":{{}}}}\n{{\"add\":{{\"path\":\"{file}\",\"size\":4}}}}");
+            fs::write(commit(directory.path(), version), line).unwrap();
+        }
+        directory
+    }
+
+    fn commit(directory: &Path, version: u64) -> PathBuf {
+        directory.join("_delta_log").join(format!("{version:020}.json"))
+    }
+
+    fn reasons(directory: &Path) -> Vec<String> {
+        look_over("t", directory).unwrap().into_iter().map(|found| found.reason).collect()
+    }
+
+    #[test]
+    fn an_intact_table_is_left_alone() {
+        assert_eq!(reasons(table(3).path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_newest_commit_without_bytes_goes_aside_and_the_one_before_stays() {
+        for bytes in [&b""[..], b"\0\0\0\0"] {
+            let directory = table(3);
+            fs::write(commit(directory.path(), 2), bytes).unwrap();
+            assert_eq!(reasons(directory.path()), ["the commit is empty"]);
+            assert!(!commit(directory.path(), 2).exists() && commit(directory.path(), 1).exists());
+        }
+    }
+
+    #[test]
+    fn a_torn_newest_commit_takes_its_checkpoint_and_the_hint_along() {
+        let directory = table(3);
+        fs::write(commit(directory.path(), 2), b"{\"add\":{\"pa").unwrap();
+        let log = directory.path().join("_delta_log");
+        fs::write(log.join("00000000000000000002.checkpoint.parquet"), b"PAR1 whole PAR1").unwrap();
+        fs::write(log.join("_last_checkpoint"), b"{}").unwrap();
+        assert_eq!(reasons(directory.path()).len(), 3);
+        assert_eq!(reasons(directory.path()), Vec::<String>::new(), "a second look finds nothing");
+    }
+
+    #[test]
+    fn a_short_or_missing_data_file_of_the_newest_commit_is_seen() {
+        let directory = table(2);
+        fs::write(directory.path().join("part-1.parquet"), b"PA").unwrap();
+        assert_eq!(reasons(directory.path()), ["part-1.parquet has 2 of 4 bytes"]);
+        fs::remove_file(directory.path().join("part-0.parquet")).unwrap();
+        assert_eq!(reasons(directory.path()), ["part-0.parquet is missing"]);
+    }
+
+    #[test]
+    fn a_damaged_compaction_stays_when_what_it_replaced_is_gone() {
+        let directory = table(2);
+        let line = "{\"remove\":{\"path\":\"part-0.parquet\"}}\n{\"add\":{\"path\":\"compacted.parquet\",\"size\":9}}";
+        fs::write(commit(directory.path(), 2), line).unwrap();
+        fs::remove_file(directory.path().join("part-0.parquet")).unwrap();
+        assert_eq!(reasons(directory.path()), Vec::<String>::new());
+        fs::write(directory.path().join("part-0.parquet"), b"PAR1").unwrap();
+        assert_eq!(reasons(directory.path()), ["compacted.parquet is missing"]);
+    }
+
+    #[test]
+    fn a_damage_under_an_older_commit_is_left_for_doctor() {
+        let directory = table(3);
+        fs::write(directory.path().join("part-0.parquet"), b"").unwrap();
+        assert_eq!(reasons(directory.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_torn_checkpoint_goes_aside_with_the_hint() {
+        let directory = table(2);
+        let log = directory.path().join("_delta_log");
+        fs::write(log.join("00000000000000000001.checkpoint.parquet"), b"PAR1 half of i").unwrap();
+        fs::write(log.join("_last_checkpoint"), b"{}").unwrap();
+        assert_eq!(reasons(directory.path()).len(), 2);
+        assert!(commit(directory.path(), 1).exists());
+    }
+
+    #[test]
+    fn staged_files_are_removed() {
+        let directory = table(1);
+        let staged = directory.path().join("_delta_log/00000000000000000001.json#1234000001");
+        fs::write(&staged, b"half").unwrap();
+        assert_eq!(reasons(directory.path()), Vec::<String>::new());
+        assert!(!staged.exists());
+    }
 }

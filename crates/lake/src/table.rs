@@ -266,10 +266,7 @@ impl LakeTable {
         ledger: serde_json::Value,
     ) -> Result<(), LakeError> {
         self.uncertain.store(true, Ordering::Release);
-        let failed = match delta::commit(table, Commit::append(adds, marker, ledger)).await {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        let failed = delta::commit(table, Commit::append(adds, marker, ledger)).await.err();
         if let Some(error) = failed
             && !self.holds(table, marker).await?
         {

@@ -164,7 +164,7 @@ impl Chunks {
 
 fn failed(error: &QueryError) -> Response {
     let status = match error {
-        QueryError::Sql(_) | QueryError::Run(_) => StatusCode::BAD_REQUEST,
+        QueryError::Sql(_) | QueryError::Run(_) | QueryError::Long => StatusCode::BAD_REQUEST,
         QueryError::Rows(_) => StatusCode::PAYLOAD_TOO_LARGE,
         QueryError::Time(_) => StatusCode::GATEWAY_TIMEOUT,
         QueryError::Encode(_) => StatusCode::NOT_ACCEPTABLE,

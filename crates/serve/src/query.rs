@@ -30,6 +30,9 @@ impl Default for Limits {
     }
 }
 
+/// The planner recurses into expressions, and its stack is finite; the program's threads have room for this many levels.
+const MAX_OPERATORS: usize = 2_000;
+
 /// Why there is no answer, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -39,6 +42,9 @@ pub enum QueryError {
     /// It failed while running.
     #[error("{0}")]
     Run(#[from] DataFusionError),
+    /// It has too many operators.
+    #[error("the query has more than {MAX_OPERATORS} operators and brackets; put long lists into a reference table and join it")]
+    Long,
     /// It took too long.
     #[error("the query ran longer than {} s and was stopped; narrow it by day or series", .0.as_secs())]
     Time(Duration),
@@ -78,6 +84,9 @@ impl Queries {
 
     /// Plans `sql` and starts it.
     pub async fn start(&self, sql: &str) -> Result<Answer, QueryError> {
+        if operators(sql) > MAX_OPERATORS {
+            return Err(QueryError::Long);
+        }
         let deadline = Instant::now() + self.limits.time;
         let late = |_| QueryError::Time(self.limits.time);
         let turn = timeout_at(deadline, self.turns.clone().acquire_owned()).await.map_err(late)?;
@@ -96,6 +105,15 @@ impl Queries {
         }
         Ok(batches)
     }
+}
+
+/// Signs and words that can nest expressions, counted on the safe side: those inside quoted text count too.
+fn operators(sql: &str) -> usize {
+    let signs = sql.bytes().filter(|b| b"+-*/%|&^=<>!:[(~#@".contains(b)).count();
+    let words = sql
+        .split_ascii_whitespace()
+        .filter(|w| ["and", "or", "not", "union", "is", "like"].contains(&w.to_ascii_lowercase().as_str()));
+    signs + words.count()
 }
 
 impl Answer {

@@ -39,7 +39,8 @@ pub struct Feed {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFeed {
-    dataset: String,
+    #[serde(rename = "dataset")]
+    _dataset: String,
     #[serde(default)]
     description: String,
     #[serde(default = "yes")]

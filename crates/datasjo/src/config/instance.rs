@@ -162,11 +162,12 @@ impl Default for RawJournal {
 struct RawSql {
     listen: SocketAddr,
     token: Option<Secret>,
+    behind_proxy: bool,
 }
 
 impl Default for RawSql {
     fn default() -> Self {
-        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080), token: None }
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080), token: None, behind_proxy: false }
     }
 }
 
@@ -194,9 +195,8 @@ pub(super) fn read(dir: &Path, document: Option<&Document<'_>>, found: &mut Foun
         for problem in raw.push.iter().flat_map(ListenConfig::problems) {
             found.error(document.place_of_key(&["push"], &problem), problem);
         }
-        if !raw.sql.listen.ip().is_loopback() && raw.sql.token.is_none() {
-            let message = format!("everyone who reaches {} can read every table: set sql.token", raw.sql.listen);
-            found.warning(document.place_of(&["sql", "listen"]), message);
+        for problem in sql_problems(&raw.sql) {
+            found.error(document.place_of(&["sql", "listen"]), problem);
         }
     }
     let data_dir = dir.join(&raw.data_dir);
@@ -208,6 +208,24 @@ pub(super) fn read(dir: &Path, document: Option<&Document<'_>>, found: &mut Foun
             None
         }
     }
+}
+
+/// Beyond this machine the door needs a token, and something in front of it that speaks TLS.
+fn sql_problems(sql: &RawSql) -> Vec<String> {
+    let mut problems = Vec::new();
+    if sql.listen.ip().is_loopback() {
+        return problems;
+    }
+    if sql.token.is_none() {
+        problems.push(format!("everyone who reaches {} can read every table: set sql.token", sql.listen));
+    }
+    if !sql.behind_proxy {
+        problems.push(format!(
+            "{} is beyond this machine and the door speaks no TLS: put a proxy in front of it and say behind_proxy = true",
+            sql.listen
+        ));
+    }
+    problems
 }
 
 fn read_raw(dir: &Path, document: &Document<'_>, found: &mut Found) -> Option<RawInstance> {

@@ -165,7 +165,7 @@ impl Parts {
 
 /// XXH3-128 of a whole file as it lies there, in hexadecimal.
 pub(super) fn xxh3_of(path: &Path) -> io::Result<String> {
-    let mut file = Hashed { file: File::open(path)?, hash: Xxh3::new() };
+    let mut file = Hashed { file: File::open(path)?, hash: Box::new(Xxh3::new()) };
     let mut buffer = vec![0; READ_BYTES];
     while file.read(&mut buffer)? > 0 {}
     Ok(format!("{:032x}", file.hash.digest128()))
@@ -185,7 +185,7 @@ fn end_of_line(bytes: &[u8], line: usize) -> Option<usize> {
 /// A file whose bytes are counted into a hash as they pass.
 struct Hashed {
     file: File,
-    hash: Xxh3,
+    hash: Box<Xxh3>,
 }
 
 impl Read for Hashed {
@@ -198,15 +198,15 @@ impl Read for Hashed {
 
 enum Input {
     Plain(BufReader<Hashed>),
-    Gzip(BufReader<MultiGzDecoder<BufReader<Hashed>>>),
+    Gzip(Box<BufReader<MultiGzDecoder<BufReader<Hashed>>>>),
 }
 
 impl Input {
     /// Gzip is known by its first two bytes (RFC 1952, 2.3.1), not by the name.
     fn open(path: &Path) -> io::Result<Self> {
-        let mut plain = BufReader::with_capacity(READ_BYTES, Hashed { file: File::open(path)?, hash: Xxh3::new() });
+        let mut plain = BufReader::with_capacity(READ_BYTES, Hashed { file: File::open(path)?, hash: Box::new(Xxh3::new()) });
         if plain.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-            return Ok(Self::Gzip(BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(plain))));
+            return Ok(Self::Gzip(Box::new(BufReader::with_capacity(READ_BYTES, MultiGzDecoder::new(plain)))));
         }
         Ok(Self::Plain(plain))
     }
@@ -214,7 +214,7 @@ impl Input {
     fn reader(&mut self) -> &mut dyn BufRead {
         match self {
             Self::Plain(plain) => plain,
-            Self::Gzip(gzip) => gzip,
+            Self::Gzip(gzip) => gzip.as_mut(),
         }
     }
 

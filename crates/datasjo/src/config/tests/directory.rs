@@ -74,11 +74,15 @@ fn a_lake_can_lie_only_where_it_is_supported() {
 }
 
 #[test]
-fn an_open_door_without_a_token_is_a_warning() {
-    let directory = Directory::new(&[("feeds/a.toml", POLLED), ("datasjo.toml", "[sql]\nlisten = \"0.0.0.0:8080\"\n")]);
-    let warning = "datasjo.toml:2:10: warning: everyone who reaches 0.0.0.0:8080 can read every table: set sql.token";
-    assert_eq!(directory.problems(), [warning]);
-    assert_eq!(directory.config().warnings.len(), 1);
+fn a_door_beyond_this_machine_needs_a_token_and_a_proxy() {
+    let open = Directory::new(&[("feeds/a.toml", POLLED), ("datasjo.toml", "[sql]\nlisten = \"0.0.0.0:8080\"\n")]);
+    let proxy = "datasjo.toml:2:10: 0.0.0.0:8080 is beyond this machine and the door speaks no TLS: put a proxy in front of it and \
+                 say behind_proxy = true";
+    let token = "datasjo.toml:2:10: everyone who reaches 0.0.0.0:8080 can read every table: set sql.token";
+    assert_eq!(open.problems(), [proxy, token]);
+    let proxied = "[sql]\nlisten = \"0.0.0.0:8080\"\nbehind_proxy = true\n";
+    let proxied = Directory::new(&[("feeds/a.toml", POLLED), ("datasjo.toml", proxied)]);
+    assert_eq!(proxied.problems(), [token]);
 }
 
 #[test]
