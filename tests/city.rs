@@ -2,5 +2,7 @@
 
 mod crash;
 mod faults;
+mod readers;
+mod real_data;
 mod sources_mqtt;
 mod support;

@@ -30,9 +30,8 @@ const AT_ONCE: usize = 2;
 
 /// Writes the configuration of an instance that commits often and takes `topic` in.
 fn configure(dir: &Path, broker_url: &str, topic: &str, flush_rows: u64) {
-    let instance = format!(
-        "data_dir = \"data\"\n[sql]\nlisten = \"127.0.0.1:0\"\n[lake]\nflush_every_s = 1\nflush_rows = {flush_rows}\n"
-    );
+    let instance =
+        format!("data_dir = \"data\"\n[sql]\nlisten = \"127.0.0.1:0\"\n[lake]\nflush_every_s = 1\nflush_rows = {flush_rows}\n");
     let client_id = topic.replace('/', "-");
     let feed = format!(
         "dataset = \"water_meters\"\n\

@@ -332,7 +332,12 @@ impl<'a> Site<'a> {
 
     /// Makes one file of each day, a checkpoint, removes the old files, and opens what is left.
     fn compact(&mut self) -> Outcome<()> {
-        let plan = MaintenancePlan { today: FAR_AHEAD_DAY, max_open_day_files: 1, checkpoint_versions: 1, vacuum_after_h: 0 };
+        let plan = MaintenancePlan {
+            max_open_day_files: 1,
+            checkpoint_versions: 1,
+            vacuum_after_h: 0,
+            ..MaintenancePlan::for_day(FAR_AHEAD_DAY)
+        };
         let mut compacted_days = 0;
         for report in self.runtime.block_on(self.lake.maintain(plan)) {
             compacted_days += report?.compacted_days.len();

@@ -23,6 +23,7 @@ status = "status"
 
 def configure(directory: pathlib.Path, feed: str) -> pathlib.Path:
     (directory / "feeds").mkdir(parents=True, exist_ok=True)
+    (directory / "incoming").mkdir(exist_ok=True)
     (directory / "datasjo.toml").write_text('[sql]\nlisten = "127.0.0.1:0"\n')
     (directory / "feeds" / "bench.toml").write_text(feed)
     return directory
@@ -46,7 +47,8 @@ def file_feed() -> str:
     return """dataset = "water_meters"
 [source]
 kind = "file"
-path = "nothing-here"
+path = "incoming"
+watch = true
 header_lines = 1
 [decode]
 format = "csv"

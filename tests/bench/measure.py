@@ -1,11 +1,14 @@
-"""Processes and what they use: CPU time and memory from /proc and wait4, in seconds and bytes."""
+"""Processes and what they use: CPU time from wait4 and peaks of memory from /proc, in seconds and bytes."""
 
 import os
 import pathlib
 import subprocess
+import tempfile
+import threading
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
+LOOK_EVERY_S = 0.02
 
 
 def cpu_seconds(pid: int) -> float:
@@ -14,21 +17,43 @@ def cpu_seconds(pid: int) -> float:
     return sum(int(fields[i]) for i in range(11, 15)) / TICKS
 
 
+def peak_bytes(pid: int) -> int:
+    """The most resident memory a process has had so far; 0 once it has ended."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    peaks = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")]
+    return peaks[0] * 1024 if peaks else 0
+
+
 class Child:
     """A process under measurement. Its figures count from `begin`, so that loading itself is not held against it."""
 
     def __init__(self, command, cwd=None, stdin=None):
         command = [str(word) for word in command]
-        self.process = subprocess.Popen(command, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, text=True)
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
         self.began = time.monotonic()
         self.cpu_before = 0.0
+        self.peak_bytes = 0
+        self.watcher = threading.Thread(target=self.watch_memory, daemon=True)
+        self.watcher.start()
+
+    def watch_memory(self) -> None:
+        """wait4 tells a peak too, but that of the process which started this one is in it."""
+        while (peak := peak_bytes(self.process.pid)) or self.process.returncode is None:
+            self.peak_bytes = max(self.peak_bytes, peak)
+            time.sleep(LOOK_EVERY_S)
 
     def wait_line(self, start: str) -> str:
         """The next line of its standard output that begins with `start`."""
         for line in self.process.stdout:
             if line.startswith(start):
                 return line.strip()
-        raise RuntimeError(f"{self.process.args[0]} ended before it said {start!r}")
+        raise RuntimeError(f"{self.process.args[0]} ended before it said {start!r}: {self.last_errors()}")
 
     def begin(self) -> None:
         self.cpu_before = cpu_seconds(self.process.pid)
@@ -45,14 +70,19 @@ class Child:
         rest = self.process.stdout.read()
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.watcher.join()
         if self.process.returncode != 0:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.returncode}")
+            raise RuntimeError(f"{self.process.args} ended with {self.process.returncode}: {self.last_errors()}")
         return {
             "seconds": self.elapsed(),
             "cpu_s": usage.ru_utime + usage.ru_stime - self.cpu_before,
-            "peak_mib": usage.ru_maxrss / 1024,
+            "peak_mib": self.peak_bytes / 2**20,
             "said": rest,
         }
+
+    def last_errors(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()[-2000:]
 
     def kill(self) -> None:
         if self.process.returncode is None and self.process.poll() is None:

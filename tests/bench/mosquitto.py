@@ -28,7 +28,7 @@ class Broker:
             lines.append("user root")
         config = work / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
-        self.process = subprocess.Popen(["mosquitto", "-c", str(config)])
+        self.process = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
         self.wait_until_up()
 
     def wait_until_up(self) -> None:

@@ -42,7 +42,7 @@ async fn synced(journal: &Journal, seq: u64) {
 fn assert_whole(journal: &Journal, first: u64) -> u64 {
     let entries = journal.read(first, usize::MAX).unwrap();
     for (entry, seq) in entries.iter().zip(first..) {
-        assert_eq!(*entry, Entry { seq, record: record(seq) });
+        assert_eq!(*entry, Entry { seq, record: record(seq).into() });
     }
     first - 1 + entries.len() as u64
 }
@@ -143,7 +143,7 @@ async fn journal_on_a_full_disk_makes_senders_wait_and_acknowledges_nothing() {
     // The sender that gave up waiting took no number.
     assert_eq!(journal.append(small(18)).await.unwrap(), 18);
     synced(&journal, 18).await;
-    let payloads: Vec<Bytes> = journal.read(1, usize::MAX).unwrap().into_iter().map(|e| e.record.payload).collect();
+    let payloads: Vec<Bytes> = journal.read(1, usize::MAX).unwrap().into_iter().map(|e| e.record.payload.clone()).collect();
     assert_eq!(payloads, (1..=18).map(|n: u64| n.to_string()).collect::<Vec<_>>());
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use datasjo_journal::faulty::Disk;
-use datasjo_lake::{Lake, Marker};
+use datasjo_lake::{Incoming, Lake, Marker};
 use datasjo_sources::memory::Message;
 use datasjo_table::Labels;
 use serde_json::Value;
@@ -17,7 +17,8 @@ use crate::support::store::{Act, Answer, Rules};
 
 async fn accept_one(lake: &Lake) -> bool {
     let table = lake.table("water_meters").unwrap();
-    table.accept(METERS, &decoded(&[("a", 0, 1.0)]), &[(0, 1)]).await.unwrap().kept[0]
+    let part = Incoming { feed: METERS, rows: &decoded(&[("a", 0, 1.0)]), arrived: &[(0, 1)] };
+    table.accept(&[part]).await.unwrap()[0].kept[0]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

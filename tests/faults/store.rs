@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use datasjo_lake::{Lake, LakeTable, MaintenancePlan, Marker};
+use datasjo_lake::{Incoming, Lake, LakeTable, MaintenancePlan, Marker};
 use serde_json::Value;
 
 use crate::support::engine::{
@@ -145,7 +145,8 @@ fn marker(seq: u64) -> Marker {
 /// Makes rows visible and closes a flush with them.
 async fn accept(table: &LakeTable, readings: &[(&str, i64, f64)], seq: u64) {
     let arrived = vec![(0, seq); readings.len()];
-    table.accept(METERS, &decoded(readings), &arrived).await.unwrap();
+    let part = Incoming { feed: METERS, rows: &decoded(readings), arrived: &arrived };
+    table.accept(&[part]).await.unwrap();
     table.cut().await;
 }
 

@@ -49,7 +49,8 @@ impl Datasjo {
             .spawn()
             .unwrap_or_else(|e| panic!("start {}: {e}; build it first", binary().display()));
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(GUARD, out.next_line()).await.unwrap_or_else(|_| panic!("it is never ready:\n{}", self.log())).unwrap();
+        let line =
+            timeout(GUARD, out.next_line()).await.unwrap_or_else(|_| panic!("it is never ready:\n{}", self.log())).unwrap();
         let line = line.unwrap_or_else(|| panic!("it ends instead of being ready:\n{}", self.log()));
         let sql = line.split_whitespace().find_map(|word| word.strip_prefix("sql="));
         let sql = sql.unwrap_or_else(|| panic!("{line:?} does not say where SQL is answered")).to_owned();

@@ -13,6 +13,8 @@ use crate::source::causes;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const VACUUM_EVERY: u32 = 6 * 60;
 const DAY_US: i64 = 86_400_000_000;
+/// A closed day is compacted when nothing late has come for an hour.
+const QUIET_US: i64 = 3_600_000_000;
 
 pub(crate) async fn keep(lake: Arc<Lake>, stop: CancellationToken) {
     let mut ticks = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
@@ -24,7 +26,9 @@ pub(crate) async fn keep(lake: Arc<Lake>, stop: CancellationToken) {
             _ = ticks.tick() => {}
         }
         turn = turn.wrapping_add(1);
-        let plan = MaintenancePlan::for_day(i32::try_from(datasjo_sources::now_us().div_euclid(DAY_US)).unwrap_or(0));
+        let now_us = datasjo_sources::now_us();
+        let today = i32::try_from(now_us.div_euclid(DAY_US)).unwrap_or(0);
+        let plan = MaintenancePlan { quiet_since_ms: (now_us - QUIET_US) / 1_000, ..MaintenancePlan::for_day(today) };
         tell(lake.maintain(plan).await);
         if turn.is_multiple_of(VACUUM_EVERY) {
             tell(lake.vacuum(plan).await);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use datasjo_datasets::{Arrival, Decoded, Reject, Rows};
 use datasjo_journal::{Entry, Journal};
-use datasjo_lake::{Accepted, LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
+use datasjo_lake::{Accepted, Incoming, LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -177,19 +177,17 @@ impl Pump {
         let synced = *self.journal.synced().borrow();
         let Some(entries) = self.read().await else { return Ok(false) };
         let (Some(first), Some(last)) = (entries.first().map(|e| e.seq), entries.last().map(|e| e.seq)) else {
+            self.tell_missing(synced);
             self.next_seq = synced + 1;
             self.told.send_modify(|p| p.visible_seq = synced);
             return Ok(true);
         };
-        if first > self.next_seq && first > self.markers.ledger + 1 {
-            let (from, to) = (self.next_seq.max(self.markers.ledger + 1), first - 1);
-            tracing::error!(from, to, "the journal has no entries in this range and the lake may lack them");
-        }
+        self.tell_missing(first - 1);
         let feeds = self.feeds.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(&feeds, entries)).await;
         let parts = decoded.map_err(|source| IngestError::Task { task: "decode", source })??;
-        for part in parts {
-            if !self.take(part).await? {
+        for same_table in parts.chunk_by(|a, b| a.dataset == b.dataset) {
+            if !self.take(same_table).await? {
                 return Ok(false);
             }
         }
@@ -198,6 +196,14 @@ impl Pump {
         self.lake.show_open_lines(self.book.lines());
         self.told.send_modify(|p| p.visible_seq = last);
         Ok(true)
+    }
+
+    /// Tells if the journal lacks entries up to `last` that the lake does not have either: one of them is an older copy.
+    fn tell_missing(&self, last: u64) {
+        let from = self.next_seq.max(self.markers.ledger + 1);
+        if from <= last {
+            tracing::error!(from, to = last, "the journal has no entries in this range and the lake may lack them");
+        }
     }
 
     /// The next entries. While the journal cannot be read, for example because it is opened again after a full disk, this
@@ -227,71 +233,72 @@ impl Pump {
         true
     }
 
-    /// Hands the rows and rejects of one feed to the lake and counts them.
-    async fn take(&mut self, part: Part) -> Result<bool, IngestError> {
-        let dataset = part.dataset.clone();
-        let table_marker = self.markers.of(&dataset);
+    /// Hands the rows and rejects of the feeds of one table to the lake and counts them. False if it could not, see
+    /// [`Pump::step`].
+    async fn take(&mut self, parts: &[Part]) -> Result<bool, IngestError> {
+        let table_marker = parts.first().map_or(0, |part| self.markers.of(&part.dataset));
         let counted_from = table_marker.max(self.markers.ledger);
-        let first = part.arrivals.partition_point(|a| a.1 <= counted_from);
-        for same_hour in part.arrivals[first..].chunk_by(|a, b| hour_of(a.0) == hour_of(b.0)) {
-            self.book.line(&part.feed, &dataset, same_hour[0].0).deliveries += same_hour.len() as i64;
-        }
-        if let Some(decoded) = &part.rows {
-            let arrived: Vec<(i64, u64)> = decoded.1.iter().map(|o| part.arrivals[*o as usize]).collect();
-            if !self.take_rows(&part, decoded.0.clone(), arrived, table_marker, counted_from).await? {
-                return Ok(false);
+        for part in parts {
+            let first = part.arrivals.partition_point(|a| a.1 <= counted_from);
+            for same_hour in part.arrivals[first..].chunk_by(|a, b| hour_of(a.0) == hour_of(b.0)) {
+                self.book.line(&part.feed, &part.dataset, same_hour[0].0).deliveries += same_hour.len() as i64;
             }
         }
-        let rejects_marker = self.markers.of(REJECTS);
-        for reject in &part.rejects {
-            let (received_at_us, seq) = part.arrivals[reject.origin as usize];
-            if seq > counted_from {
-                let records = i64::try_from(reject.records).unwrap_or(1);
-                let line = self.book.line(&part.feed, &dataset, received_at_us);
-                line.received += records;
-                line.rejected += records;
-            }
-            if seq > rejects_marker {
-                let row = reject_row(&part, reject, received_at_us, seq);
-                self.lake.push_rejects(&[row])?;
-                self.rows_in_round += 1;
-            }
+        if !self.take_rows(parts, table_marker, counted_from).await? {
+            return Ok(false);
         }
-        let rejected: u64 = part.rejects.iter().map(|r| r.records).sum();
-        self.told.send_modify(|p| p.rejected += rejected);
+        for part in parts {
+            self.take_rejects(part, counted_from)?;
+        }
         Ok(true)
     }
 
-    async fn take_rows(
-        &mut self,
-        part: &Part,
-        rows: RecordBatch,
-        arrived: Vec<(i64, u64)>,
-        table_marker: u64,
-        counted_from: u64,
-    ) -> Result<bool, IngestError> {
-        let fresh = arrived.partition_point(|a| a.1 <= table_marker);
-        let (rows, arrived) = (rows.slice(fresh, rows.num_rows() - fresh), &arrived[fresh..]);
-        if rows.num_rows() == 0 {
-            return Ok(true);
-        }
-        let table = self.lake.table(&part.dataset)?.clone();
+    async fn take_rows(&mut self, parts: &[Part], table_marker: u64, counted_from: u64) -> Result<bool, IngestError> {
+        let fresh: Vec<Fresh<'_>> = parts.iter().filter_map(|part| Fresh::of(part, table_marker)).collect();
+        let Some(dataset) = fresh.first().map(|f| f.part.dataset.clone()) else { return Ok(true) };
+        let incoming: Vec<Incoming<'_>> =
+            fresh.iter().map(|f| Incoming { feed: &f.part.feed, rows: &f.rows, arrived: &f.arrived }).collect();
+        let table = self.lake.table(&dataset)?.clone();
         let accepted = loop {
-            match table.accept(&part.feed, &rows, arrived).await {
+            match table.accept(&incoming).await {
                 Ok(accepted) => break accepted,
                 // Nothing was judged yet: what may fail is the look into the lake before it.
                 Err(error) if !self.wait_after(&error).await => return Ok(false),
                 Err(_) => {}
             }
         };
-        let kept_rows = accepted.kept.iter().filter(|kept| **kept).count();
-        self.count(part, arrived, &accepted, counted_from);
-        self.rows_in_round += kept_rows;
-        self.told.send_modify(|p| {
-            p.rows += kept_rows as u64;
-            p.duplicates += (arrived.len() - kept_rows) as u64;
-        });
+        for (fresh, accepted) in fresh.iter().zip(&accepted) {
+            let kept_rows = accepted.kept.iter().filter(|kept| **kept).count();
+            self.count(fresh.part, &fresh.arrived, accepted, counted_from);
+            self.rows_in_round += kept_rows;
+            self.told.send_modify(|p| {
+                p.rows += kept_rows as u64;
+                p.duplicates += (fresh.arrived.len() - kept_rows) as u64;
+            });
+        }
         Ok(true)
+    }
+
+    fn take_rejects(&mut self, part: &Part, counted_from: u64) -> Result<(), IngestError> {
+        let rejects_marker = self.markers.of(REJECTS);
+        let mut rows = Vec::new();
+        for reject in &part.rejects {
+            let (received_at_us, seq) = part.arrivals[reject.origin as usize];
+            if seq > counted_from {
+                let records = i64::try_from(reject.records).unwrap_or(1);
+                let line = self.book.line(&part.feed, &part.dataset, received_at_us);
+                line.received += records;
+                line.rejected += records;
+            }
+            if seq > rejects_marker {
+                rows.push(reject_row(part, reject, received_at_us, seq));
+            }
+        }
+        self.rows_in_round += rows.len();
+        self.lake.push_rejects(&rows)?;
+        let rejected: u64 = part.rejects.iter().map(|r| r.records).sum();
+        self.told.send_modify(|p| p.rejected += rejected);
+        Ok(())
     }
 
     /// Enters rows into the ledger. Neighbours arrived in the same hour, so a line is looked up once for many.
@@ -348,12 +355,34 @@ struct Part {
     rejects: Vec<Reject>,
 }
 
+/// The rows of a part that its table does not hold yet.
+struct Fresh<'p> {
+    part: &'p Part,
+    rows: RecordBatch,
+    arrived: Vec<(i64, u64)>,
+}
+
+impl<'p> Fresh<'p> {
+    /// `None` if there are none.
+    fn of(part: &'p Part, table_marker: u64) -> Option<Self> {
+        let (rows, origins) = part.rows.as_ref()?;
+        let arrived: Vec<(i64, u64)> = origins.iter().map(|origin| part.arrivals[*origin as usize]).collect();
+        let held = arrived.partition_point(|a| a.1 <= table_marker);
+        let rows = rows.slice(held, rows.num_rows() - held);
+        (rows.num_rows() > 0).then(|| Self { part, rows, arrived: arrived[held..].to_vec() })
+    }
+}
+
+/// Decodes feed by feed; the parts of one table are neighbours.
 fn decode(feeds: &HashMap<Arc<str>, Feed>, entries: Vec<Entry>) -> Result<Vec<Part>, IngestError> {
     let mut by_feed: BTreeMap<Arc<str>, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
         by_feed.entry(entry.record.feed.clone()).or_default().push(entry);
     }
-    by_feed.into_iter().map(|(name, entries)| decode_feed(feeds.get(&name), name, entries)).collect()
+    let parts = by_feed.into_iter().map(|(name, entries)| decode_feed(feeds.get(&name), name, entries));
+    let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+    parts.sort_by(|a, b| a.dataset.cmp(&b.dataset));
+    Ok(parts)
 }
 
 fn decode_feed(feed: Option<&Feed>, name: Arc<str>, entries: Vec<Entry>) -> Result<Part, IngestError> {

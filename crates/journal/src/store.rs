@@ -49,6 +49,13 @@ pub(crate) struct Store {
     db: Database,
 }
 
+enum NotOpened {
+    /// The bytes are wrong.
+    Damaged(String),
+    /// In use, not ours to read, on a full disk.
+    Refused(JournalError),
+}
+
 impl Store {
     pub fn open(backing: &Backing) -> Result<(Self, Option<SetAside>), JournalError> {
         match backing {
@@ -62,18 +69,51 @@ impl Store {
     }
 
     fn open_file(path: &PathBuf) -> Result<(Self, Option<SetAside>), JournalError> {
-        let create = || Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(redb::Error::from);
-        let first = match create() {
-            Ok(db) => return Ok((Self::prepare(db)?, None)),
-            Err(e) => e,
+        let reason = match Self::try_file(path) {
+            Ok(store) => return Ok((store, None)),
+            Err(NotOpened::Refused(error)) => return Err(error),
+            Err(NotOpened::Damaged(reason)) => reason,
         };
-        if !is_damage(&first) {
-            return Err(opening(path.clone(), first));
-        }
         let aside = free_name(path);
         std::fs::rename(path, &aside).map_err(|source| JournalError::Io { path: path.clone(), source })?;
-        let db = create().map_err(|e| opening(path.clone(), e))?;
-        Ok((Self::prepare(db)?, Some(SetAside { path: aside, reason: first.to_string() })))
+        match Self::try_file(path) {
+            Ok(store) => Ok((store, Some(SetAside { path: aside, reason }))),
+            Err(NotOpened::Refused(error)) => Err(error),
+            Err(NotOpened::Damaged(reason)) => Err(JournalError::Block { first_seq: 0, reason }),
+        }
+    }
+
+    /// Opens without setting anything aside: for a journal that was open a moment ago.
+    pub fn reopen(backing: &Backing) -> Result<Self, JournalError> {
+        match backing {
+            Backing::Faulty(_) => Ok(Self::open(backing)?.0),
+            Backing::File(path) => match Self::try_file(path) {
+                Ok(store) => Ok(store),
+                Err(NotOpened::Refused(error)) => Err(error),
+                Err(NotOpened::Damaged(reason)) => Err(JournalError::Block { first_seq: 0, reason }),
+            },
+        }
+    }
+
+    /// A page that is wrong makes the store panic rather than answer, so a panic counts as damage.
+    fn try_file(path: &PathBuf) -> Result<Self, NotOpened> {
+        let open = || -> Result<Self, JournalError> {
+            let db = Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|e| opening(path.clone(), e.into()))?;
+            let store = Self::prepare(db)?;
+            store.state()?;
+            Ok(store)
+        };
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+            Ok(Ok(store)) => {
+                sync_directory_of(path).map_err(|source| NotOpened::Refused(JournalError::Io { path: path.clone(), source }))?;
+                Ok(store)
+            }
+            Ok(Err(JournalError::Open { source, .. } | JournalError::Store { source, .. })) if is_damage(&source) => {
+                Err(NotOpened::Damaged(source.to_string()))
+            }
+            Ok(Err(error)) => Err(NotOpened::Refused(error)),
+            Err(_) => Err(NotOpened::Damaged("its pages do not fit together".to_owned())),
+        }
     }
 
     /// Makes the tables, so that every later read finds them.
@@ -187,6 +227,14 @@ fn release(blocks: &mut redb::Table<'_, u64, &'static [u8]>, seq: u64, next_seq:
         false
     })?;
     Ok(freed)
+}
+
+/// The name of a new file is safe only when its directory is synced.
+fn sync_directory_of(path: &std::path::Path) -> std::io::Result<()> {
+    match path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        Some(directory) => std::fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn opening(path: PathBuf, source: redb::Error) -> JournalError {

@@ -85,6 +85,8 @@ impl Writer {
                     self.shared.failure.send_if_modified(|failure| failure.take().is_some());
                     return Some(grown);
                 }
+                // What kept it from being opened again is told already.
+                Err(JournalError::Closed) => {}
                 Err(error) => self.report(&error),
             }
             if self.shared.closing.load(Ordering::Acquire) {
@@ -114,8 +116,8 @@ impl Writer {
     fn reopen(&self) {
         let mut store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
         drop(store.take());
-        match Store::open(&self.backing) {
-            Ok((opened, _)) => *store = Some(opened),
+        match Store::reopen(&self.backing) {
+            Ok(opened) => *store = Some(opened),
             Err(error) => self.report(&error),
         }
     }

@@ -182,6 +182,8 @@ pub(crate) async fn ledger_lines(table: &DeltaTable, commits: usize) -> Result<V
 /// A file the table refers to.
 pub(crate) struct LiveFile {
     pub size: i64,
+    /// When it was written, milliseconds since 1970.
+    pub written_ms: i64,
     /// The action that takes it out of the table.
     pub remove: Remove,
 }
@@ -191,7 +193,11 @@ pub(crate) fn files_by_day(table: &DeltaTable) -> Result<HashMap<String, Vec<Liv
     let mut days: HashMap<String, Vec<LiveFile>> = HashMap::new();
     for file in table.snapshot()?.log_data().iter() {
         let day = file.partition_values_map().remove(DAY).flatten().unwrap_or_default();
-        days.entry(day).or_default().push(LiveFile { size: file.size(), remove: file.remove_action(true) });
+        days.entry(day).or_default().push(LiveFile {
+            size: file.size(),
+            written_ms: file.modification_time(),
+            remove: file.remove_action(true),
+        });
     }
     Ok(days)
 }

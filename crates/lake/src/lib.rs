@@ -36,7 +36,7 @@ pub use maintenance::{MaintenancePlan, MaintenanceReport};
 pub use rejects::{REJECTS, RejectRow};
 pub use session::SqlError;
 pub use store::Root;
-pub use table::{Accepted, LakeTable, TableStats};
+pub use table::{Accepted, Incoming, LakeTable, TableStats};
 
 /// How far a table has come: everything of journal `journal_id` up to `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]

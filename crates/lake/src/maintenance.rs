@@ -23,6 +23,9 @@ use crate::{Lake, LakeError};
 pub struct MaintenancePlan {
     /// Today as a UTC day number since 1970: earlier days are closed.
     pub today: i32,
+    /// Closed days whose newest file was written after this (milliseconds since 1970) wait: late rows come in bursts, and each
+    /// compaction writes the whole day.
+    pub quiet_since_ms: i64,
     /// An open day is compacted when it has more files than this: planning cost grows with every live file.
     pub max_open_day_files: usize,
     /// A checkpoint is made after this many versions without one.
@@ -34,7 +37,7 @@ pub struct MaintenancePlan {
 impl MaintenancePlan {
     /// 40 files in an open day, a checkpoint every 50 versions, vacuum after 24 hours.
     pub fn for_day(today: i32) -> Self {
-        Self { today, max_open_day_files: 40, checkpoint_versions: 50, vacuum_after_h: 24 }
+        Self { today, quiet_since_ms: i64::MAX, max_open_day_files: 40, checkpoint_versions: 50, vacuum_after_h: 24 }
     }
 }
 
@@ -81,10 +84,11 @@ impl LakeTable {
         let mut report = MaintenanceReport { table: self.name().to_owned(), ..Default::default() };
         self.drop_old_days(plan, &mut report).await?;
         let days = delta::files_by_day(&self.view().table)?;
-        for (day, files) in days.into_iter().map(|(day, files)| (day, files.len())) {
+        for (day, files) in days {
             let Some(number) = day_number(&day) else { continue };
-            let limit = if number < plan.today { 1 } else { plan.max_open_day_files };
-            if files > limit
+            let is_quiet = files.iter().all(|file| file.written_ms <= plan.quiet_since_ms);
+            let limit = if number < plan.today && is_quiet { 1 } else { plan.max_open_day_files };
+            if files.len() > limit
                 && let Some((before, after)) = self.compact_day(&day, number).await?
             {
                 report.files_before += before;
@@ -151,6 +155,7 @@ impl LakeTable {
         adds: Vec<Add>,
         operation: DeltaOperation,
     ) -> Result<bool, LakeError> {
+        self.settle_attempt(table).await?;
         table.update_state().await?;
         let live: HashSet<String> = delta::files_by_day(table)?.into_values().flatten().map(|f| f.remove.path).collect();
         if !removes.iter().all(|remove| live.contains(&remove.path)) {
@@ -178,6 +183,7 @@ impl LakeTable {
 
     async fn vacuum(&self, plan: MaintenancePlan) -> Result<MaintenanceReport, LakeError> {
         let mut writer = self.writer.lock().await;
+        self.settle_attempt(&mut writer).await?;
         let keep = chrono::Duration::hours(i64::from(plan.vacuum_after_h));
         let vacuum = writer.clone().vacuum().with_retention_period(keep).with_mode(VacuumMode::Full);
         let (table, metrics) = vacuum.with_enforce_retention_duration(false).await?;

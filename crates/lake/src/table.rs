@@ -1,7 +1,7 @@
 //! One table: rows at rest, rows in flight, and what is known of its keys.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::{
@@ -16,7 +16,7 @@ use deltalake::kernel::Add;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::dedup::{KeyIndex, Printer, Verdict};
+use crate::dedup::{KeyIndex, Print, Printer, Verdict};
 use crate::delta::{self, Commit};
 use crate::store::Root;
 use crate::{LakeError, Marker};
@@ -33,6 +33,13 @@ pub(crate) struct View {
     pub revised: bool,
 }
 
+/// A commit under way: its marker, and how many of the flushing batches it holds.
+#[derive(Clone)]
+struct Attempt {
+    marker: Marker,
+    batches: usize,
+}
+
 /// A table of the lake.
 pub struct LakeTable {
     pub(crate) name: String,
@@ -44,21 +51,51 @@ pub struct LakeTable {
     pub(crate) view: RwLock<View>,
     printer: Option<Printer>,
     index: Mutex<KeyIndex>,
-    /// True after a commit whose outcome could not be read back.
-    uncertain: AtomicBool,
+    /// A commit whose outcome could not be read back.
+    attempt: std::sync::Mutex<Option<Attempt>>,
     closed_flush: AtomicU64,
     /// The version of the newest checkpoint made by this process; 0 before the first.
     pub(crate) checkpointed: AtomicU64,
     own: Option<Arc<RuntimeEnv>>,
 }
 
-/// Where each row of a batch came from.
+/// Decoded rows of one feed, in the order of their deliveries.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The feed that brought them.
+    pub feed: &'a str,
+    /// The rows, in the dataset's decoded schema.
+    pub rows: &'a RecordBatch,
+    /// For each row when it arrived (microseconds since 1970 UTC) and the journal's sequence number of its delivery.
+    pub arrived: &'a [(i64, u64)],
+}
+
+/// Part and row of every incoming row, by sequence number; rows of one delivery keep their order.
+fn by_arrival(parts: &[Incoming<'_>]) -> Vec<(usize, usize)> {
+    let rows = |(number, part): (usize, &Incoming<'_>)| (0..part.arrived.len()).map(move |row| (number, row)).collect::<Vec<_>>();
+    let mut order: Vec<(usize, usize)> = parts.iter().enumerate().flat_map(rows).collect();
+    if parts.len() > 1 {
+        order.sort_by_key(|&(part, row)| parts[part].arrived[row].1);
+    }
+    order
+}
+
+/// What became of the rows of one part.
 #[derive(Clone, Debug)]
 pub struct Accepted {
     /// Per row of the batch: true if it was new or a revision and is visible now.
     pub kept: Vec<bool>,
-    /// How many of the kept rows revise an earlier value.
+    /// Per row: true if it revises an earlier value.
     pub revised: Vec<bool>,
+}
+
+impl Accepted {
+    fn of(verdicts: &[Verdict]) -> Self {
+        Self {
+            kept: verdicts.iter().map(|v| *v != Verdict::Duplicate).collect(),
+            revised: verdicts.iter().map(|v| matches!(v, Verdict::Revision(_))).collect(),
+        }
+    }
 }
 
 /// Figures of a table.
@@ -121,7 +158,7 @@ impl LakeTable {
             view: RwLock::new(view),
             printer: None,
             index: Mutex::default(),
-            uncertain: AtomicBool::new(false),
+            attempt: std::sync::Mutex::default(),
             closed_flush: AtomicU64::new(0),
             checkpointed: AtomicU64::new(0),
             own: None,
@@ -150,35 +187,37 @@ impl LakeTable {
         self.own.as_ref()
     }
 
-    /// Judges decoded rows of one feed and makes the new and revised ones visible. `arrived[i]` is when and under which
-    /// sequence number row `i` came.
-    pub async fn accept(&self, feed: &str, decoded: &RecordBatch, arrived: &[(i64, u64)]) -> Result<Accepted, LakeError> {
-        let Some(printer) = &self.printer else {
-            return Err(LakeError::NoTable { table: self.name.clone() });
-        };
-        let prints = printer.prints(decoded)?;
+    /// Judges decoded rows, in the order in which their deliveries arrived whichever feed brought them, and makes the new and
+    /// revised ones visible. Returns a verdict list for each part.
+    pub async fn accept(&self, parts: &[Incoming<'_>]) -> Result<Vec<Accepted>, LakeError> {
+        let Some(printer) = &self.printer else { return Err(LakeError::NoTable { table: self.name.clone() }) };
+        let prints = parts.iter().map(|part| printer.prints(part.rows)).collect::<Result<Vec<_>, _>>()?;
+        let order = by_arrival(parts);
+        let in_order: Vec<Print> = order.iter().map(|&(part, row)| prints[part][row]).collect();
         let mut index = self.index.lock().await;
-        let unknown = index.unknown_hours(&prints);
+        let unknown = index.unknown_hours(&in_order);
         if !unknown.is_empty() {
             let rows = self.rows_of_hours(&unknown).await?;
             index.learn(&unknown, rows.iter().flatten().copied());
         }
-        let used: HashSet<i64> = prints.iter().map(|p| p.hour()).collect();
-        index.use_hours(&used);
-        let verdicts: Vec<Verdict> = prints.iter().map(|print| index.judge(print)).collect();
-        let accepted = Accepted {
-            kept: verdicts.iter().map(|v| *v != Verdict::Duplicate).collect(),
-            revised: verdicts.iter().map(|v| matches!(v, Verdict::Revision(_))).collect(),
-        };
-        if accepted.kept.contains(&true) {
-            let stored =
-                self.stored(feed, decoded, arrived, &prints.iter().map(|p| p.observed_us).collect::<Vec<_>>(), &verdicts)?;
-            let stored = filter_record_batch(&stored, &BooleanArray::from(accepted.kept.clone()))?;
-            self.change_view(|view| {
-                view.revised |= accepted.revised.contains(&true);
-                view.hot.push(stored);
-            });
+        index.use_hours(&in_order.iter().map(Print::hour).collect());
+        let mut verdicts: Vec<Vec<Verdict>> = prints.iter().map(|p| vec![Verdict::New; p.len()]).collect();
+        for ((part, row), print) in order.into_iter().zip(&in_order) {
+            verdicts[part][row] = index.judge(print);
         }
+        let accepted: Vec<Accepted> = verdicts.iter().map(|v| Accepted::of(v)).collect();
+        let mut visible = Vec::new();
+        for (((part, prints), verdicts), accepted) in parts.iter().zip(&prints).zip(&verdicts).zip(&accepted) {
+            if accepted.kept.contains(&true) {
+                let observed_us: Vec<i64> = prints.iter().map(|p| p.observed_us).collect();
+                let stored = self.stored(part.feed, part.rows, part.arrived, &observed_us, verdicts)?;
+                visible.push(filter_record_batch(&stored, &BooleanArray::from(accepted.kept.clone()))?);
+            }
+        }
+        self.change_view(|view| {
+            view.revised |= accepted.iter().any(|a| a.revised.contains(&true));
+            view.hot.append(&mut visible);
+        });
         Ok(accepted)
     }
 
@@ -223,24 +262,21 @@ impl LakeTable {
     /// Commits what the last [`LakeTable::cut`] closed, under `marker`. False if there was nothing. After an error the rows
     /// are still visible and the call may be repeated; it looks at the marker before it writes.
     pub async fn flush(&self, marker: &Marker, ledger: serde_json::Value) -> Result<bool, LakeError> {
-        let batches = self.view().flushing;
-        if batches.is_empty() {
-            self.forget_committed().await;
-            return Ok(false);
-        }
         let mut table = self.writer.lock().await;
-        if !(self.uncertain.load(Ordering::Acquire) && self.holds(&mut table, marker).await?) {
+        self.settle_attempt(&mut table).await?;
+        let batches = self.view().flushing;
+        if !batches.is_empty() {
             let adds = delta::write_files(&table, &self.sorted(&batches)?).await?;
-            self.commit_or_look(&mut table, &adds, marker, ledger).await?;
+            self.commit_or_look(&mut table, &adds, marker, ledger, batches.len()).await?;
+            let committed = table.clone();
+            self.change_view(|view| {
+                view.table = committed;
+                view.flushing.drain(..batches.len());
+            });
         }
-        let committed = table.clone();
-        self.change_view(|view| {
-            view.table = committed;
-            view.flushing.clear();
-        });
         drop(table);
         self.forget_committed().await;
-        Ok(true)
+        Ok(!batches.is_empty())
     }
 
     async fn forget_committed(&self) {
@@ -251,9 +287,10 @@ impl LakeTable {
     /// [`LakeTable::replace_table`]. May be repeated after an error.
     pub(crate) async fn append(&self, rows: RecordBatch, marker: &Marker) -> Result<DeltaTable, LakeError> {
         let mut table = self.writer.lock().await;
-        if !(self.uncertain.load(Ordering::Acquire) && self.holds(&mut table, marker).await?) {
+        let held = self.settle_attempt(&mut table).await?;
+        if held.is_none_or(|held| held.seq < marker.seq) {
             let adds = delta::write_files(&table, &self.sorted(&[rows])?).await?;
-            self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null).await?;
+            self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null, 0).await?;
         }
         Ok(table.clone())
     }
@@ -264,24 +301,41 @@ impl LakeTable {
         adds: &[Add],
         marker: &Marker,
         ledger: serde_json::Value,
+        batches: usize,
     ) -> Result<(), LakeError> {
-        self.uncertain.store(true, Ordering::Release);
+        self.remember_attempt(Some(Attempt { marker: marker.clone(), batches }));
         let failed = delta::commit(table, Commit::append(adds, marker, ledger)).await.err();
-        if let Some(error) = failed
-            && !self.holds(table, marker).await?
-        {
-            return Err(error.into());
+        if let Some(error) = failed {
+            table.update_state().await?;
+            if delta::marker(table, &marker.journal_id).await? < marker.seq {
+                self.remember_attempt(None);
+                return Err(error.into());
+            }
         }
-        self.uncertain.store(false, Ordering::Release);
+        self.remember_attempt(None);
         Ok(())
     }
 
-    /// Reads the table again and looks whether `marker` is in it.
-    async fn holds(&self, table: &mut DeltaTable, marker: &Marker) -> Result<bool, LakeError> {
+    /// Before anything else is done to the table: finds out what became of a commit that could neither be seen to hold nor
+    /// to fail. If it holds, its rows are no longer in flight; its marker is returned.
+    pub(crate) async fn settle_attempt(&self, table: &mut DeltaTable) -> Result<Option<Marker>, LakeError> {
+        let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(Attempt { marker, batches }) = attempt else { return Ok(None) };
         table.update_state().await?;
         let held = delta::marker(table, &marker.journal_id).await? >= marker.seq;
-        self.uncertain.store(false, Ordering::Release);
-        Ok(held)
+        if held && batches > 0 {
+            let committed = table.clone();
+            self.change_view(|view| {
+                view.table = committed;
+                view.flushing.drain(..batches);
+            });
+        }
+        self.remember_attempt(None);
+        Ok(held.then_some(marker))
+    }
+
+    fn remember_attempt(&self, attempt: Option<Attempt>) {
+        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
     }
 
     /// Day first, then series, then time: files of one day, and neighbours that compress and prune well.

@@ -92,7 +92,9 @@ impl Life {
             eprintln!("going on from {} with the town of seed {}", before.reached, before.seed);
             return Ok(Self { seed: before.seed, start: before.start, from: before.reached, now });
         }
-        let start = now.checked_sub(args.history)?;
+        // A town begins on the hour.
+        let begin = now.checked_sub(args.history)?.as_second();
+        let start = Timestamp::from_second(begin - begin.rem_euclid(3_600))?;
         Ok(Self { seed: args.seed, start, from: start, now })
     }
 }
@@ -173,13 +175,14 @@ struct Sender {
 impl Sender {
     /// Sends the past as fast as it is taken, with a bar, then lives on at `speed`.
     async fn live(self, from: Timestamp, now: Timestamp, speed: f64) -> anyhow::Result<Progress> {
-        let past = Pace { from, until: Some(now), speed: 0.0 };
+        // After a run at a multiple of our time the town is ahead of us, and there is no past to send.
+        let past = Pace { from, until: Some(now.max(from)), speed: 0.0 };
         let bar = bar(from, now);
         let mut sent = self.send(past, |p| show(&bar, from, p)).await?;
         bar.finish_and_clear();
         if !self.cancel.is_cancelled() {
             println!("the past is sent: {} messages acknowledged, {} refused; now live", sent.acknowledged, sent.refused);
-            let live = Pace { from: sent.reached.max(now), until: None, speed };
+            let live = Pace { from: sent.reached, until: None, speed };
             let past = sent.acknowledged;
             sent = self.send(live, |_| {}).await?;
             sent.acknowledged += past;
