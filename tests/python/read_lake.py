@@ -18,6 +18,7 @@ import deltalake
 import duckdb
 import polars
 import pyarrow.compute as pc
+from pyarrow import fs
 
 TIME = 'Timestamp(µs, "UTC")'
 ARROW_TYPES = {
@@ -49,9 +50,16 @@ DUCKDB_TYPES = {
 }
 
 
+def live_dataset(directory):
+    """deltalake reads the log, pyarrow the files. With pyarrow's own file system: the one that deltalake hands it calls back
+    into Python from threads, and often aborts the process when it ends."""
+    files = fs.SubTreeFileSystem(directory, fs.LocalFileSystem())
+    return deltalake.DeltaTable(directory).to_pyarrow_dataset(filesystem=files)
+
+
 def with_deltalake(directory, key, day, column, limit):
-    table = deltalake.DeltaTable(directory)
-    data = table.to_pyarrow_table()
+    table = live_dataset(directory)
+    data = table.to_table()
     on_day = (pc.field("day") == day) & (pc.field(column) > limit)
     newest = {}
     for row in data.sort_by([("revision", "ascending")]).to_pylist():
@@ -59,7 +67,7 @@ def with_deltalake(directory, key, day, column, limit):
     return seen(
         types={field.name: ARROW_TYPES.get(str(field.type), str(field.type)) for field in data.schema},
         at_rest=data.num_rows,
-        filtered=table.to_pyarrow_dataset().to_table(filter=on_day).num_rows,
+        filtered=table.to_table(filter=on_day).num_rows,
         newest=list(newest.values()),
         key=key,
     )
@@ -104,7 +112,7 @@ def parquet_files(files):
 
 
 def count_by_hand(directory, day, column, limit):
-    rows = deltalake.DeltaTable(directory).to_pyarrow_table().to_pylist()
+    rows = live_dataset(directory).to_table().to_pylist()
     return sum(row["day"] == day and row[column] is not None and row[column] > limit for row in rows)
 
 

@@ -57,10 +57,10 @@ pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
     for name in names(&log, ".checkpoint.parquet")? {
         if !is_whole_parquet(&log.join(&name))? {
             aside(&log.join(&name), "the checkpoint is torn".to_owned())?;
-            if hint.exists() {
-                aside(&hint, format!("it may point to the torn {name}"))?;
-            }
         }
+    }
+    if hint.exists() && !points_to_a_checkpoint(&hint)? {
+        aside(&hint, "it points to no checkpoint".to_owned())?;
     }
     let newest = names(&log, ".json")?.into_iter().rfind(|n| is_commit(n));
     if let Some(newest) = newest
@@ -77,6 +77,17 @@ pub fn look_over(table: &str, directory: &Path) -> io::Result<Vec<SetAside>> {
     }
     remove_staged(directory)?;
     Ok(found)
+}
+
+#[derive(Deserialize)]
+struct Hint {
+    version: u64,
+}
+
+/// True if the hint can be read and its checkpoint is there. Without a hint readers look for checkpoints themselves.
+fn points_to_a_checkpoint(hint: &Path) -> io::Result<bool> {
+    let Ok(Hint { version }) = serde_json::from_slice(&fs::read(hint)?) else { return Ok(false) };
+    Ok(hint.with_file_name(format!("{version:020}.checkpoint.parquet")).exists())
 }
 
 fn names(log: &Path, suffix: &str) -> io::Result<Vec<String>> {
@@ -224,7 +235,7 @@ mod tests {
         fs::write(commit(directory.path(), 2), b"{\"add\":{\"pa").unwrap();
         let log = directory.path().join("_delta_log");
         fs::write(log.join("00000000000000000002.checkpoint.parquet"), b"PAR1 whole PAR1").unwrap();
-        fs::write(log.join("_last_checkpoint"), b"{}").unwrap();
+        fs::write(log.join("_last_checkpoint"), b"{\"version\":2}").unwrap();
         assert_eq!(reasons(directory.path()).len(), 3);
         assert_eq!(reasons(directory.path()), Vec::<String>::new(), "a second look finds nothing");
     }
@@ -260,10 +271,14 @@ mod tests {
     fn a_torn_checkpoint_goes_aside_with_the_hint() {
         let directory = table(2);
         let log = directory.path().join("_delta_log");
-        fs::write(log.join("00000000000000000001.checkpoint.parquet"), b"PAR1 half of i").unwrap();
-        fs::write(log.join("_last_checkpoint"), b"{}").unwrap();
-        assert_eq!(reasons(directory.path()).len(), 2);
+        let checkpoint = log.join("00000000000000000001.checkpoint.parquet");
+        fs::write(&checkpoint, b"PAR1 half of i").unwrap();
+        fs::write(log.join("_last_checkpoint"), b"{\"version\":1}").unwrap();
+        assert_eq!(reasons(directory.path()), ["the checkpoint is torn", "it points to no checkpoint"]);
         assert!(commit(directory.path(), 1).exists());
+        fs::write(&checkpoint, b"PAR1 the whole PAR1").unwrap();
+        fs::write(log.join("_last_checkpoint"), b"{\"version\":1}").unwrap();
+        assert_eq!(reasons(directory.path()), Vec::<String>::new());
     }
 
     #[test]
