@@ -367,7 +367,7 @@ impl<'a> Site<'a> {
 /// As the program opens it: what a crash left torn would be set aside first, and none of ours may.
 async fn open_lake(area: &Area, dir: &Path) -> Outcome<Arc<Lake>> {
     let root = Root::local(&dir.join("lake"))?;
-    let set_aside = Lake::recover(&root, &area.tables)?;
+    let set_aside = Lake::recover(&root, &area.tables).await?;
     if !set_aside.is_empty() {
         return Err(format!("set aside without need: {set_aside:?}").into());
     }

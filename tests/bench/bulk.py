@@ -9,7 +9,7 @@ import sys
 import duckdb
 
 import instance
-from measure import measured, size_of, table
+from measure import emptied, measured, size_of, table
 
 METERS = 1000
 FEED = "bench"
@@ -47,7 +47,7 @@ def source(home: pathlib.Path, rows: int) -> pathlib.Path:
 
 
 def duckdb_job(home: pathlib.Path, csv: pathlib.Path) -> dict:
-    out = home / "duckdb"
+    out = emptied(home / "duckdb")
     script = pathlib.Path(__file__).with_name("peer_bulk.py")
     used = measured([sys.executable, script, csv, out])
     used.pop("said")
@@ -56,7 +56,7 @@ def duckdb_job(home: pathlib.Path, csv: pathlib.Path) -> dict:
 
 
 def datasjo(args, home: pathlib.Path, csv: pathlib.Path) -> list[dict]:
-    directory = instance.configure(home / f"datasjo-{args.rows}", instance.file_feed())
+    directory = instance.configure(emptied(home / "datasjo"), instance.file_feed())
     lake = directory / "data" / "lake" / "water_meters"
     ingest = measured([args.datasjo, "ingest", FEED, csv, "--json", "--config", directory])
     told = json.loads(ingest.pop("said"))

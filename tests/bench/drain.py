@@ -11,15 +11,14 @@ import duckdb
 
 import instance
 import readings
-from measure import Child, table
+from measure import Child, emptied, table
 from mosquitto import Broker
 
 FILE_LINES = 60_000
 
 
 def run(args, work: pathlib.Path) -> dict:
-    home = work / "drain"
-    home.mkdir(parents=True, exist_ok=True)
+    home = emptied(work / "drain")
     broker = Broker(home, args.persistence)
     try:
         fill(broker, home, args.messages)

@@ -10,13 +10,12 @@ import time
 
 import instance
 import readings
-from measure import Child, percentile, table
+from measure import Child, emptied, percentile, table
 from mosquitto import Broker
 
 
 def run(args, work: pathlib.Path) -> dict:
-    home = work / "live"
-    home.mkdir(parents=True, exist_ok=True)
+    home = emptied(work / "live")
     broker = Broker(home)
     try:
         broker.session("service", readings.TOPIC, "mqttv311")

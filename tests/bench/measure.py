@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -93,6 +94,13 @@ class Child:
 def measured(command, cwd=None) -> dict:
     """Runs a command to its end."""
     return Child(command, cwd=cwd).finish()
+
+
+def emptied(directory: pathlib.Path) -> pathlib.Path:
+    """A new, empty directory: what an earlier run left there would be duplicates now."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
 
 
 def percentile(values, share: float) -> float:

@@ -130,7 +130,7 @@ impl Engine {
     ) -> Result<Life, Box<dyn Error + Send + Sync>> {
         let faults: Arc<Faults> = Arc::default();
         let root = self.root(rules, &faults)?;
-        let set_aside = Lake::recover(&root, &definitions())?;
+        let set_aside = Lake::recover(&root, &definitions()).await?;
         let lake = Arc::new(Lake::open(root, &definitions(), Memory::default()).await?);
         if self.sources.is_empty() {
             self.connect();

@@ -52,7 +52,7 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<(Arc<Journal>,
         .with_context(|| format!("make the data directory {}", config.data_dir.display()))?;
     let path = journal_path(config);
     let mut journal = open_journal(config, &path)?;
-    look_over(config)?;
+    look_over(config).await?;
     let lake = open_lake(config).await?;
     let held = start_seq(&lake, journal.id()).await?;
     if held > *journal.synced().borrow() {
@@ -66,10 +66,10 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<(Arc<Journal>,
 }
 
 /// With the journal held, nobody else writes the lake.
-fn look_over(config: &Config) -> anyhow::Result<()> {
+async fn look_over(config: &Config) -> anyhow::Result<()> {
     let tables: Vec<_> = config.tables.values().cloned().collect();
-    for found in Lake::recover(&Root::from_url(config.lake.url.as_str())?, &tables)? {
-        tracing::warn!(table = found.table, path = %found.path.display(), reason = found.reason, "set aside; its rows come again from the journal");
+    for found in Lake::recover(&Root::from_url(config.lake.url.as_str())?, &tables).await? {
+        tracing::warn!(table = found.table, path = %found.path.display(), reason = found.reason, "damaged and out of the way; what the journal still has comes again");
     }
     Ok(())
 }

@@ -18,8 +18,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Stack of a worker: planning a query recurses as deep as its expressions nest. Only what is used is ever backed by memory.
 const STACK_BYTES: usize = 32 << 20;
-/// Threads for calls that block (syncing files, decoding): few are busy at a time.
-const BLOCKING_THREADS: usize = 16;
 /// Done.
 const OK: u8 = 0;
 /// It was tried and failed, or something was found that is not as it should be.
@@ -31,7 +29,6 @@ fn main() -> ExitCode {
         .enable_all()
         .thread_name("datasjo")
         .thread_stack_size(STACK_BYTES)
-        .max_blocking_threads(BLOCKING_THREADS)
         .build()
     {
         Ok(runtime) => runtime,

@@ -13,6 +13,7 @@ impl Cursors for JournalCursors {
     }
 
     fn store(&self, feed: &str, place: &[u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.store_cursor(feed, place)?)
+        // The journal's disk may be slow: the other tasks of this thread go on elsewhere meanwhile.
+        Ok(tokio::task::block_in_place(|| self.0.store_cursor(feed, place))?)
     }
 }

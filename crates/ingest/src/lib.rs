@@ -103,6 +103,9 @@ pub struct Progress {
     pub commit_failure: Option<String>,
 }
 
+/// How long a stopping source is waited for.
+const LAST_SOURCE: Duration = Duration::from_secs(5);
+
 /// Running ingest. Dropping it does not stop it; call [`Ingest::stop`].
 pub struct Ingest {
     stop_sources: CancellationToken,
@@ -168,9 +171,9 @@ impl Ingest {
     /// journal for the next start.
     pub async fn stop(mut self) -> Result<(), IngestError> {
         self.stop_sources.cancel();
-        for (_, _, task) in &mut self.sources {
-            if !task.is_finished() {
-                let _ = task.await;
+        for (name, _, task) in &mut self.sources {
+            if !task.is_finished() && tokio::time::timeout(LAST_SOURCE, task).await.is_err() {
+                tracing::warn!(feed = %name, "the source does not end and is left behind; what it was not told is safe comes again");
             }
         }
         self.stop_pump.cancel();

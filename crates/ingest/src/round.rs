@@ -28,14 +28,17 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Commits until it holds. True when it did; false when stopped before, with everything still in the journal.
+    /// Commits until it holds. True when it did; false when stopped before it did, with everything still in the journal.
     pub async fn run(self, stop: CancellationToken) -> Result<bool, IngestError> {
         let mut wait = FIRST_WAIT;
-        while let Err(error) = self.commit().await {
+        loop {
+            // A round that was failing when ingest stopped gets one more try.
+            let last_try = stop.is_cancelled();
+            let Err(error) = self.commit().await else { break };
             let reason = causes(&error);
             tracing::error!(%reason, "a commit to the lake failed; it is tried again and the journal keeps everything");
             self.told.send_modify(|p| p.commit_failure = Some(reason));
-            if stop.is_cancelled() {
+            if last_try {
                 return Ok(false);
             }
             tokio::select! {

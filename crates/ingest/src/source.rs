@@ -48,7 +48,10 @@ impl Task {
                             return Ok(());
                         }
                     }
-                    None => return self.settle_all().await,
+                    None => tokio::select! {
+                        settled = self.settle_all() => return settled,
+                        () = stop.cancelled() => return Ok(()),
+                    },
                 },
             }
         }

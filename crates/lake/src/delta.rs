@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, new_null_array};
 use arrow::datatypes::{Date32Type, SchemaRef};
 use datasjo_table::DAY;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
@@ -58,26 +58,23 @@ async fn create(log_store: LogStoreRef, name: &str, meaning: &str, schema: &Sche
 async fn add_columns(table: DeltaTable, name: &str, schema: &SchemaRef) -> Result<DeltaTable, LakeError> {
     let at_rest: StructType = table.snapshot()?.schema().as_ref().clone();
     let wanted: StructType = schema.as_ref().try_into_kernel()?;
+    let refuse = |column: &str, reason| LakeError::Schema { table: name.to_owned(), column: column.to_owned(), reason };
     let mut missing = Vec::new();
     for field in wanted.fields() {
         match at_rest.field(field.name()) {
-            Some(existing) if existing.data_type() == field.data_type() => {}
-            Some(_) => {
-                return Err(LakeError::Schema {
-                    table: name.to_owned(),
-                    column: field.name().clone(),
-                    reason: "has another type at rest",
-                });
+            Some(existing) if existing.data_type() != field.data_type() => {
+                return Err(refuse(field.name(), "has another type at rest"));
             }
+            Some(existing) if field.is_nullable() && !existing.is_nullable() => {
+                return Err(refuse(field.name(), "is required at rest"));
+            }
+            Some(_) => {}
             None if field.is_nullable() => missing.push(field.clone()),
-            None => {
-                return Err(LakeError::Schema {
-                    table: name.to_owned(),
-                    column: field.name().clone(),
-                    reason: "is new and not nullable",
-                });
-            }
+            None => return Err(refuse(field.name(), "is new and not nullable")),
         }
+    }
+    if let Some(lost) = at_rest.fields().find(|f| !f.is_nullable() && wanted.field(f.name()).is_none()) {
+        return Err(refuse(lost.name(), "is required at rest and no longer declared"));
     }
     if missing.is_empty() {
         return Ok(table);
@@ -107,10 +104,19 @@ pub(crate) fn writer_properties() -> WriterProperties {
 /// Writes `batch`, which is sorted by day first, as one file a day, synced. Nothing refers to the files yet.
 pub(crate) async fn write_files(table: &DeltaTable, batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
     let mut writer = RecordBatchWriter::for_table(table)?.with_writer_properties(writer_properties());
-    for day in split_by_day(batch) {
+    let batch = fitted(batch, &writer.arrow_schema())?;
+    for day in split_by_day(&batch) {
         writer.write(day).await?;
     }
     Ok(writer.flush().await?)
+}
+
+/// The batch with the columns the table has at rest: one that is no longer declared is null from now on.
+fn fitted(batch: &RecordBatch, at_rest: &SchemaRef) -> Result<RecordBatch, LakeError> {
+    let rows = batch.num_rows();
+    let column = |name: &str, kind| batch.column_by_name(name).cloned().unwrap_or_else(|| new_null_array(kind, rows));
+    let columns = at_rest.fields().iter().map(|field| column(field.name(), field.data_type())).collect();
+    Ok(RecordBatch::try_new(at_rest.clone(), columns)?)
 }
 
 fn split_by_day(batch: &RecordBatch) -> Vec<RecordBatch> {
@@ -127,6 +133,33 @@ fn split_by_day(batch: &RecordBatch) -> Vec<RecordBatch> {
         }
     }
     parts
+}
+
+/// Live files on a local directory that are missing or have another size than the log says.
+pub(crate) fn damaged_files(table: &DeltaTable) -> Result<Vec<LiveFile>, LakeError> {
+    let Ok(directory) = table.table_url().to_file_path() else { return Ok(Vec::new()) };
+    let whole =
+        |f: &LiveFile| std::fs::metadata(directory.join(&f.remove.path)).is_ok_and(|m| i64::try_from(m.len()) == Ok(f.size));
+    Ok(files_by_day(table)?.into_values().flatten().filter(|f| !whole(f)).collect())
+}
+
+/// Takes files out of an existing table whose bytes are gone, so that the rest can be read, and tells their names.
+pub(crate) async fn drop_damaged(root: &Root, name: &str) -> Result<Vec<String>, LakeError> {
+    let log_store: LogStoreRef = logstore_with(root.store.clone(), &root.table_url(name)?, StorageConfig::default())?;
+    if !log_store.is_delta_table_location().await? {
+        return Ok(Vec::new());
+    }
+    let mut table = DeltaTable::new(log_store);
+    table.load().await.map_err(|source| LakeError::Open { table: name.to_owned(), source: Box::new(source) })?;
+    let damaged = damaged_files(&table)?;
+    if damaged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = damaged.iter().map(|f| f.remove.path.clone()).collect();
+    let actions = damaged.into_iter().map(|f| Action::Remove(f.remove)).collect();
+    let operation = DeltaOperation::FileSystemCheck {};
+    commit(&mut table, Commit { actions, marker: None, ledger: None, operation }).await?;
+    Ok(names)
 }
 
 /// What goes into one commit.

@@ -151,12 +151,17 @@ pub struct Lake {
 
 impl Lake {
     /// Looks over the newest files of every table under `root` before it is opened for writing, and tells what was set
-    /// aside. Only the process that writes the lake may call it; object stores need no looking over.
-    pub fn recover(root: &Root, definitions: &[Arc<Table>]) -> Result<Vec<recover::SetAside>, LakeError> {
+    /// aside or, its bytes being gone, taken out of the table. Only the process that writes the lake may call it; object
+    /// stores need no looking over.
+    pub async fn recover(root: &Root, definitions: &[Arc<Table>]) -> Result<Vec<recover::SetAside>, LakeError> {
         let mut set_aside = Vec::new();
         for name in definitions.iter().map(|d| d.name.as_str()).chain([REJECTS, LEDGER]) {
-            if let Some(path) = root.table_directory(name) {
-                set_aside.extend(recover::look_over(name, &path).map_err(|source| LakeError::Directory { path, source })?);
+            let Some(path) = root.table_directory(name) else { continue };
+            let found = recover::look_over(name, &path);
+            set_aside.extend(found.map_err(|source| LakeError::Directory { path: path.clone(), source })?);
+            for file in delta::drop_damaged(root, name).await? {
+                let reason = "its bytes are gone; the table goes on without its rows".to_owned();
+                set_aside.push(recover::SetAside { table: name.to_owned(), path: path.join(file), reason });
             }
         }
         Ok(set_aside)

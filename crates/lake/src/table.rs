@@ -386,15 +386,7 @@ impl LakeTable {
 
     /// Live files that are missing on disk or have another size than the log says. Empty on an object store.
     pub fn damaged_files(&self) -> Result<Vec<String>, LakeError> {
-        let table = self.view().table;
-        let Ok(directory) = table.table_url().to_file_path() else {
-            return Ok(Vec::new());
-        };
-        let files = delta::files_by_day(&table)?.into_values().flatten();
-        let whole = |f: &delta::LiveFile| {
-            std::fs::metadata(directory.join(&f.remove.path)).is_ok_and(|m| i64::try_from(m.len()) == Ok(f.size))
-        };
-        Ok(files.filter(|f| !whole(f)).map(|f| f.remove.path).collect())
+        Ok(delta::damaged_files(&self.view().table)?.into_iter().map(|f| f.remove.path).collect())
     }
 
     pub(crate) fn printer(&self) -> Option<&Printer> {

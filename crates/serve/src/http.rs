@@ -132,15 +132,27 @@ fn streamed(answer: Answer, format: Format) -> Response {
         let chunks = Chunks { sender, outlet };
         if let Err(error) = chunks.send_all(answer, encoder).await {
             tracing::info!(reason = %error, "a query ended before its answer was complete");
-            let _ = chunks.sender.try_send(Err(std::io::Error::other(error.to_string())));
         }
     });
-    let body = stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
+    let body = stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Chunk::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(Chunk::End) => None,
+            None => Some((Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)), None)),
+        }
+    });
     ([(header::CONTENT_TYPE, format.media_type())], Body::from_stream(body)).into_response()
 }
 
+enum Chunk {
+    Bytes(Vec<u8>),
+    /// The answer is whole. Without it the body ends with an error.
+    End,
+}
+
 struct Chunks {
-    sender: mpsc::Sender<std::io::Result<Vec<u8>>>,
+    sender: mpsc::Sender<Chunk>,
     outlet: Outlet,
 }
 
@@ -148,14 +160,15 @@ impl Chunks {
     async fn send_all(&self, mut answer: Answer, mut encoder: Encoder<Outlet>) -> Result<(), QueryError> {
         while let Some(batch) = answer.next().await? {
             encoder.write(&batch)?;
-            self.send().await?;
+            self.send(Chunk::Bytes(self.outlet.take())).await?;
         }
         encoder.finish()?;
-        self.send().await
+        self.send(Chunk::Bytes(self.outlet.take())).await?;
+        self.send(Chunk::End).await
     }
 
-    async fn send(&self) -> Result<(), QueryError> {
-        match self.sender.send_timeout(Ok(self.outlet.take()), CLIENT_TIMEOUT).await {
+    async fn send(&self, chunk: Chunk) -> Result<(), QueryError> {
+        match self.sender.send_timeout(chunk, CLIENT_TIMEOUT).await {
             Ok(()) => Ok(()),
             Err(_) => Err(QueryError::Client),
         }
