@@ -37,7 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=2000, help="live: messages a second (2,000)")
     parser.add_argument("--seconds", type=int, default=30, help="live: how long (30)")
     parser.add_argument("--rows", type=int, default=2_000_000, help="bulk, sql: rows of the CSV file (2,000,000)")
-    parser.add_argument("--work", type=pathlib.Path, help="where data is put and kept, emptied by the next run but for the CSV file; else a temporary directory")
+    parser.add_argument("--work", type=pathlib.Path, help="where data is kept until the next run; default: nowhere")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "target" / "bench", help="where the JSON goes")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in BENCHMARKS]

@@ -30,6 +30,7 @@ def source(home: pathlib.Path, rows: int) -> pathlib.Path:
         return csv
     home.mkdir(parents=True, exist_ok=True)
     once = rows * 100 // 101
+    duckdb.execute("SET enable_progress_bar = false")
     duckdb.execute(f"""
         COPY (
             WITH once AS (

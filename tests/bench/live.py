@@ -113,7 +113,8 @@ def delays(sent: list[float], seen: list[tuple[float, float]]) -> dict:
 
 def tell(args, results: list[dict]) -> None:
     service = results[0]
-    columns = ["", "p50 ms", "p99 ms", "max ms", "p99, x service", "never seen", "poller's own ms, p50", "p99", "CPU-s", "peak MiB"]
+    columns = ["", "p50 ms", "p99 ms", "max ms", "p99, x service", "never seen", "poller's own ms, p50", "p99"]
+    columns += ["CPU-s", "peak MiB"]
     rows = [
         [
             r["name"],

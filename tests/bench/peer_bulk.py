@@ -6,6 +6,7 @@ import duckdb
 
 csv, out = sys.argv[1], sys.argv[2]
 duckdb.execute("SET TimeZone = 'UTC'")
+duckdb.execute("SET enable_progress_bar = false")
 duckdb.execute(f"""
     COPY (
         SELECT meter AS meter_id, time AS observed_at, any_value(value) AS flow_l_per_s, time::DATE AS day

@@ -24,8 +24,8 @@ QUESTIONS = {
         "SELECT max(observed_at) AS newest FROM {files} WHERE meter_id = 'M00417'",
     ),
     "hourly sums of all meters": (
-        "SELECT date_bin(INTERVAL '1 hour', observed_at) AS hour, sum(flow_l_per_s) AS flow FROM water_meters GROUP BY 1 ORDER BY 1",
-        "SELECT time_bucket(INTERVAL '1 hour', observed_at) AS hour, sum(flow_l_per_s) AS flow FROM {files} GROUP BY 1 ORDER BY 1",
+        "SELECT date_bin(INTERVAL '1 hour', observed_at) AS hour, sum(flow_l_per_s) FROM water_meters GROUP BY 1 ORDER BY 1",
+        "SELECT time_bucket(INTERVAL '1 hour', observed_at) AS hour, sum(flow_l_per_s) FROM {files} GROUP BY 1 ORDER BY 1",
     ),
     "each meter's daily mean": (
         "SELECT meter_id, day, avg(flow_l_per_s) AS flow FROM water_meters GROUP BY 1, 2 ORDER BY 1, 2",

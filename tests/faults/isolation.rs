@@ -76,6 +76,7 @@ async fn a_flood_of_garbage_and_sick_sources_hold_nobody_back() {
     until("the refused source says so", || healths[0].report().state == State::Failed).await;
     assert!(healths[0].report().reason.contains("not you"));
     engine.acknowledged(AIR, FLOOD).await;
+    life.visible(FLOOD as u64 + 20).await;
     life.stop().await;
     let lake = engine.lake().await;
     assert_eq!(rows_at_rest(&lake), 20);

@@ -62,11 +62,15 @@ async fn dispatch(args: Args) -> anyhow::Result<bool> {
     }
 }
 
-/// One sentence per cause, the nearest first.
+/// One sentence per cause, the nearest first; what a sentence has said already is not said again.
 fn told(error: &anyhow::Error) -> ExitCode {
-    eprintln!("datasjo: {error}");
-    for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+    let mut said = error.to_string();
+    eprintln!("datasjo: {said}");
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            eprintln!("  because: {cause}");
+            said = cause;
+        }
     }
     ExitCode::from(FAILED)
 }

@@ -69,6 +69,8 @@ pub struct Queries {
 
 /// An answer that is being computed.
 pub struct Answer {
+    /// The first rows are computed before the answer begins, so that what fails at once is told as a failure.
+    first: Option<RecordBatch>,
     stream: SendableRecordBatchStream,
     deadline: Instant,
     limits: Limits,
@@ -93,7 +95,9 @@ impl Queries {
         let turn = turn.map_err(|_| QueryError::Time(self.limits.time))?;
         let planned = async { Ok::<_, QueryError>(self.lake.sql(sql).await?.execute_stream().await?) };
         let stream = timeout_at(deadline, planned).await.map_err(late)??;
-        Ok(Answer { stream, deadline, limits: self.limits, rows: 0, _turn: turn })
+        let mut answer = Answer { first: None, stream, deadline, limits: self.limits, rows: 0, _turn: turn };
+        answer.first = answer.pull().await?;
+        Ok(answer)
     }
 
     /// Plans and runs `sql`, everything in memory: for small answers.
@@ -124,6 +128,13 @@ impl Answer {
 
     /// The next rows; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+        match self.first.take() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.pull().await,
+        }
+    }
+
+    async fn pull(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         let next = timeout_at(self.deadline, self.stream.next()).await.map_err(|_| QueryError::Time(self.limits.time))?;
         let Some(batch) = next.transpose()? else {
             return Ok(None);

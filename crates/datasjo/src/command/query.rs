@@ -13,16 +13,19 @@ use crate::instance::open_lake;
 /// Runs one query and writes its answer.
 pub(crate) async fn run(dir: &Path, args: Query) -> anyhow::Result<bool> {
     let sql = if args.sql == "-" { read_stdin()? } else { args.sql.clone() };
-    let mut out: Box<dyn Write + Send> = match &args.output {
+    match &args.url {
+        Some(url) => ask(url, &sql, &args).await?,
+        None => read_lake(dir, &sql, &args).await?,
+    }
+    Ok(true)
+}
+
+/// Opened when there is something to write, so that a wrong query leaves an old file as it was.
+fn output(args: &Query) -> anyhow::Result<Box<dyn Write + Send>> {
+    Ok(match &args.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).with_context(|| format!("create {}", path.display()))?)),
         None => Box::new(BufWriter::new(stdout())),
-    };
-    match &args.url {
-        Some(url) => ask(url, &sql, args.format.into(), &mut out).await?,
-        None => read_lake(dir, &sql, args.format.into(), &mut out).await?,
-    }
-    out.flush()?;
-    Ok(true)
+    })
 }
 
 fn read_stdin() -> anyhow::Result<String> {
@@ -31,19 +34,22 @@ fn read_stdin() -> anyhow::Result<String> {
     Ok(sql)
 }
 
-async fn read_lake(dir: &Path, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+async fn read_lake(dir: &Path, sql: &str, args: &Query) -> anyhow::Result<()> {
     let config = super::load(dir)?;
     let lake = Arc::new(open_lake(&config).await?);
     let mut answer = Queries::new(lake, Limits::default()).start(sql).await?;
-    let mut encoder = Encoder::new(format, &answer.schema(), out)?;
+    let mut out = output(args)?;
+    let mut encoder = Encoder::new(args.format.into(), &answer.schema(), &mut out)?;
     while let Some(batch) = answer.next().await? {
         encoder.write(&batch)?;
     }
-    Ok(encoder.finish()?)
+    encoder.finish()?;
+    Ok(out.flush()?)
 }
 
 /// Asks a running instance; a token is taken from `DATASJO_TOKEN`.
-async fn ask(url: &url::Url, sql: &str, format: Format, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+async fn ask(url: &url::Url, sql: &str, args: &Query) -> anyhow::Result<()> {
+    let format: Format = args.format.into();
     let endpoint = url.join("/v1/sql")?;
     let mut request = reqwest::Client::builder()
         .no_proxy()
@@ -61,8 +67,9 @@ async fn ask(url: &url::Url, sql: &str, format: Format, out: &mut (dyn Write + S
             serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|p| Some(p.get("detail")?.as_str()?.to_owned()));
         bail!("{}", detail.unwrap_or(text));
     }
-    while let Some(bytes) = response.chunk().await? {
+    let mut out = output(args)?;
+    while let Some(bytes) = response.chunk().await.context("the answer broke off")? {
         out.write_all(&bytes)?;
     }
-    Ok(())
+    Ok(out.flush()?)
 }

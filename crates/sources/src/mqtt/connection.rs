@@ -54,12 +54,19 @@ impl Course {
     }
 }
 
+/// How long a broker is given to close the line; it shares the time of [`super::STOP_WITHIN`].
+const FAREWELL: Duration = Duration::from_millis(500);
+
 impl Connection {
     /// Runs until `stop`: then until our DISCONNECT is written, or at once when there is no connection.
     pub async fn run(mut self) {
         loop {
             match self.next_event().await {
-                None | Some(Ok(Seen::Goodbye)) => break,
+                None => break,
+                Some(Ok(Seen::Goodbye)) => {
+                    self.wait_until_read().await;
+                    break;
+                }
                 Some(Ok(seen)) => self.see(seen).await,
                 Some(Err(lost)) => {
                     if !self.lost(lost).await {
@@ -69,6 +76,13 @@ impl Connection {
             }
         }
         self.acks.closed();
+    }
+
+    /// A broker closes the line when it has read our DISCONNECT, and so all acknowledgements before it. A connection made
+    /// sooner could be served first and get settled messages again.
+    async fn wait_until_read(&mut self) {
+        let closed = async { while self.wire.poll().await.is_ok() {} };
+        let _ = tokio::time::timeout(FAREWELL, closed).await;
     }
 
     /// The next thing on the line; `None` when asked to stop without a connection to take leave of. The poll is kept until it is
