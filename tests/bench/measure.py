@@ -10,6 +10,8 @@ import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_EVERY_S = 0.02
+# A process that hangs is ended, and with it the benchmark.
+LONGEST_S = 900
 
 
 def cpu_seconds(pid: int) -> float:
@@ -42,6 +44,9 @@ class Child:
         self.peak_bytes = 0
         self.watcher = threading.Thread(target=self.watch_memory, daemon=True)
         self.watcher.start()
+        self.limit = threading.Timer(LONGEST_S, self.process.kill)
+        self.limit.daemon = True
+        self.limit.start()
 
     def watch_memory(self) -> None:
         """wait4 tells a peak too, but that of the process which started this one is in it."""
@@ -72,6 +77,7 @@ class Child:
         _, status, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.watcher.join()
+        self.limit.cancel()
         if self.process.returncode != 0:
             raise RuntimeError(f"{self.process.args} ended with {self.process.returncode}: {self.last_errors()}")
         return {

@@ -293,11 +293,12 @@ impl Rows {
 impl Builder {
     fn new(kind: Kind) -> Self {
         match kind {
-            Kind::Text => Builder::Text(StringBuilder::new()),
-            Kind::Float => Builder::Float(Float64Builder::new()),
-            Kind::Int => Builder::Int(Int64Builder::new()),
-            Kind::Time => Builder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            Kind::Bool => Builder::Bool(BooleanBuilder::new()),
+            // From nothing: a step often brings a handful of rows, and what is reserved stays with them while they are hot.
+            Kind::Text => Builder::Text(StringBuilder::with_capacity(0, 0)),
+            Kind::Float => Builder::Float(Float64Builder::with_capacity(0)),
+            Kind::Int => Builder::Int(Int64Builder::with_capacity(0)),
+            Kind::Time => Builder::Time(TimestampMicrosecondBuilder::with_capacity(0).with_timezone("UTC")),
+            Kind::Bool => Builder::Bool(BooleanBuilder::with_capacity(0)),
         }
     }
 

@@ -12,10 +12,6 @@ use clap::Parser;
 
 use args::{Args, Command};
 
-/// Small pieces, many threads: the system's allocator keeps several times what is in use.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Stack of a worker: planning a query recurses as deep as its expressions nest. Only what is used is ever backed by memory.
 const STACK_BYTES: usize = 32 << 20;
 /// Done.

@@ -105,10 +105,13 @@ pub(crate) fn writer_properties() -> WriterProperties {
 pub(crate) async fn write_files(table: &DeltaTable, batch: &RecordBatch) -> Result<Vec<Add>, LakeError> {
     let mut writer = RecordBatchWriter::for_table(table)?.with_writer_properties(writer_properties());
     let batch = fitted(batch, &writer.arrow_schema())?;
+    let mut adds = Vec::new();
+    // Day by day: the writer keeps the file of each day it has seen open, and what it has encoded in memory.
     for day in split_by_day(&batch) {
         writer.write(day).await?;
+        adds.extend(writer.flush().await?);
     }
-    Ok(writer.flush().await?)
+    Ok(adds)
 }
 
 /// The batch with the columns the table has at rest: one that is no longer declared is null from now on.

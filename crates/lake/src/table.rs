@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
 };
-use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datasjo_table::{DAY, OBSERVED_AT, RECEIVED_AT, Table};
 use deltalake::DeltaTable;
@@ -341,12 +342,12 @@ impl LakeTable {
     /// Day first, then series, then time: files of one day, and neighbours that compress and prune well.
     fn sorted(&self, batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
         let all = concat_batches(&self.schema, batches)?;
-        let columns: Vec<SortColumn> = self
-            .sort
-            .iter()
-            .filter_map(|name| Some(SortColumn { values: all.column_by_name(name)?.clone(), options: None }))
-            .collect();
-        let order = lexsort_to_indices(&columns, None)?;
+        let columns: Vec<ArrayRef> = self.sort.iter().filter_map(|name| all.column_by_name(name).cloned()).collect();
+        let kinds = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+        let rows = RowConverter::new(kinds)?.convert_columns(&columns)?;
+        let mut order: Vec<usize> = (0..all.num_rows()).collect();
+        order.sort_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
+        let order = UInt64Array::from_iter_values(order.into_iter().map(|row| row as u64));
         Ok(take_record_batch(&all, &order)?)
     }
 

@@ -10,6 +10,7 @@ use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use datasjo_ingest::Progress;
 use datasjo_sources::{Health, HealthReport};
@@ -76,6 +77,10 @@ pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) -
         .layer(DefaultBodyLimit::max(MAX_QUERY_BYTES))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
         .with_state(door);
+    // Small answers go out at once, not when the client has acknowledged what came before.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 
