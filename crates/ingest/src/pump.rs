@@ -123,7 +123,7 @@ impl Pump {
                 if !self.step().await? {
                     break;
                 }
-                if self.rows_in_round < self.flush.rows && !self.is_due() {
+                if self.has_room() && !self.is_due() {
                     continue;
                 }
             }
@@ -131,7 +131,8 @@ impl Pump {
                 self.start_round().await;
             }
             let has_room = self.has_room();
-            let due_at = self.round_started.filter(|_| self.round.is_none()).map(|at| at + self.flush.every);
+            let due_at =
+                self.round_started.filter(|_| self.round.is_none() && !self.catching_up()).map(|at| at + self.flush.every);
             tokio::select! {
                 biased;
                 ended = wait_for(&mut self.round) => { self.end_round(ended)?; }
@@ -146,11 +147,17 @@ impl Pump {
 
     /// While a round is being committed a second one may fill up, but not a third: then the journal keeps what comes.
     fn has_room(&self) -> bool {
-        self.rows_in_round < self.flush.rows
+        self.catching_up() || self.rows_in_round < self.flush.rows
     }
 
     fn is_due(&self) -> bool {
-        self.rows_in_round >= self.flush.rows || self.round_started.is_some_and(|at| at.elapsed() >= self.flush.every)
+        let in_time = self.round_started.is_some_and(|at| at.elapsed() >= self.flush.every);
+        !self.catching_up() && (self.rows_in_round >= self.flush.rows || in_time)
+    }
+
+    /// True while entries are read again that some table holds already: no round may close under a marker before theirs.
+    fn catching_up(&self) -> bool {
+        self.next_seq <= self.markers.highest()
     }
 
     /// Reads what is synced and commits what is visible. When a commit does not hold now, everything is left to the journal

@@ -141,9 +141,11 @@ fn split_by_day(batch: &RecordBatch) -> Vec<RecordBatch> {
 /// Live files on a local directory that are missing or have another size than the log says.
 pub(crate) fn damaged_files(table: &DeltaTable) -> Result<Vec<LiveFile>, LakeError> {
     let Ok(directory) = table.table_url().to_file_path() else { return Ok(Vec::new()) };
-    let whole =
-        |f: &LiveFile| std::fs::metadata(directory.join(&f.remove.path)).is_ok_and(|m| i64::try_from(m.len()) == Ok(f.size));
-    Ok(files_by_day(table)?.into_values().flatten().filter(|f| !whole(f)).collect())
+    let damaged = |f: &LiveFile| match std::fs::metadata(directory.join(&f.remove.path)) {
+        Ok(found) => i64::try_from(found.len()) != Ok(f.size),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
+    };
+    Ok(files_by_day(table)?.into_values().flatten().filter(damaged).collect())
 }
 
 /// Takes files out of an existing table whose bytes are gone, so that the rest can be read, and tells their names.

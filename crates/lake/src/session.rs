@@ -91,10 +91,10 @@ impl Lake {
 fn everything(context: &SessionContext, table: &LakeTable, view: &View, extra: Vec<RecordBatch>) -> Result<DataFrame, LakeError> {
     let at_rest = at_rest(context, view)?;
     let hot: Vec<RecordBatch> = view.flushing.iter().chain(&view.hot).cloned().chain(extra).collect();
-    if hot.is_empty() {
-        return Ok(at_rest);
-    }
     let columns: Vec<&str> = table.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    if hot.is_empty() {
+        return Ok(at_rest.select_columns(&columns)?);
+    }
     let hot = context.read_batches(hot)?.select_columns(&columns)?;
     Ok(at_rest.select_columns(&columns)?.union(hot)?)
 }

@@ -288,8 +288,8 @@ impl LakeTable {
     /// [`LakeTable::replace_table`]. May be repeated after an error.
     pub(crate) async fn append(&self, rows: RecordBatch, marker: &Marker) -> Result<DeltaTable, LakeError> {
         let mut table = self.writer.lock().await;
-        let held = self.settle_attempt(&mut table).await?;
-        if held.is_none_or(|held| held.seq < marker.seq) {
+        self.settle_attempt(&mut table).await?;
+        if delta::marker(&table, &marker.journal_id).await? < marker.seq {
             let adds = delta::write_files(&table, &self.sorted(&[rows])?).await?;
             self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null, 0).await?;
         }
@@ -318,10 +318,10 @@ impl LakeTable {
     }
 
     /// Before anything else is done to the table: finds out what became of a commit that could neither be seen to hold nor
-    /// to fail. If it holds, its rows are no longer in flight; its marker is returned.
-    pub(crate) async fn settle_attempt(&self, table: &mut DeltaTable) -> Result<Option<Marker>, LakeError> {
+    /// to fail. If it holds, its rows are no longer in flight.
+    pub(crate) async fn settle_attempt(&self, table: &mut DeltaTable) -> Result<(), LakeError> {
         let attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(Attempt { marker, batches }) = attempt else { return Ok(None) };
+        let Some(Attempt { marker, batches }) = attempt else { return Ok(()) };
         table.update_state().await?;
         let held = delta::marker(table, &marker.journal_id).await? >= marker.seq;
         if held && batches > 0 {
@@ -332,7 +332,7 @@ impl LakeTable {
             });
         }
         self.remember_attempt(None);
-        Ok(held.then_some(marker))
+        Ok(())
     }
 
     fn remember_attempt(&self, attempt: Option<Attempt>) {

@@ -27,7 +27,7 @@ use crate::format::{Encoder, Format, Outlet};
 use crate::query::{Answer, Queries, QueryError};
 
 /// Largest query text.
-const MAX_QUERY_BYTES: usize = 256 << 10;
+const MAX_QUERY_BYTES: usize = 64 << 10;
 /// Longest wait for a client to take the next part of its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Encoded batches waiting for a client.

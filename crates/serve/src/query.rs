@@ -114,10 +114,9 @@ impl Queries {
 /// Signs and words that can nest expressions, counted on the safe side: those inside quoted text count too.
 fn operators(sql: &str) -> usize {
     let signs = sql.bytes().filter(|b| b"+-*/%|&^=<>!:[(~#@".contains(b)).count();
-    let words = sql
-        .split_ascii_whitespace()
-        .filter(|w| ["and", "or", "not", "union", "is", "like"].contains(&w.to_ascii_lowercase().as_str()));
-    signs + words.count()
+    let nests = ["and", "or", "xor", "not", "union", "except", "intersect", "is", "like", "ilike", "between", "case", "when"];
+    let words = sql.split(|c: char| !c.is_alphanumeric() && c != '_');
+    signs + words.filter(|word| nests.contains(&word.to_ascii_lowercase().as_str())).count()
 }
 
 impl Answer {
