@@ -1,4 +1,4 @@
-//! The doors. One query path with its limits ([`query`]), the forms an answer can take ([`format`]), and HTTP in front of
+//! The doors. One query path with its limits ([`query`]), the forms an answer can take ([`mod@format`]), and HTTP in front of
 //! it ([`http`]). Never writes.
 
 #![warn(missing_docs)]

@@ -68,7 +68,7 @@ pub struct Config {
     pub reference: Vec<Reference>,
     /// What does not stop the start but deserves a look.
     pub warnings: Vec<Problem>,
-    /// What was written and where, by dotted key, for [`explain`].
+    /// What was written and where, by dotted key, for [`explain()`].
     written: BTreeMap<String, Leaf>,
 }
 
