@@ -2,7 +2,9 @@
 
 mod crash;
 mod faults;
+mod products;
 mod readers;
 mod real_data;
 mod sources_mqtt;
 mod support;
+mod town_products;

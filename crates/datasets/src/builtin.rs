@@ -7,6 +7,7 @@ pub const BUILTIN: &[(&str, &str)] = &[
     ("parking_crossings.toml", include_str!("../../../config/datasets/parking_crossings.toml")),
     ("parking_occupancy.toml", include_str!("../../../config/datasets/parking_occupancy.toml")),
     ("precipitation.toml", include_str!("../../../config/datasets/precipitation.toml")),
+    ("precipitation_forecast.toml", include_str!("../../../config/datasets/precipitation_forecast.toml")),
     ("river.toml", include_str!("../../../config/datasets/river.toml")),
     ("soil_moisture.toml", include_str!("../../../config/datasets/soil_moisture.toml")),
     ("temperature.toml", include_str!("../../../config/datasets/temperature.toml")),

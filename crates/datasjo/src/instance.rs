@@ -9,6 +9,7 @@ use anyhow::Context;
 use datasjo_ingest::{Feed, FlushOptions, Ingest, JournalCursors, start_seq};
 use datasjo_journal::{Journal, Limits};
 use datasjo_lake::{Lake, Memory, Root};
+use datasjo_pipeline::{ALERT_FEED, Engine, Planned, Runner, Statuses, alert_history, feed_name};
 use datasjo_serve::http::{self, Door};
 use datasjo_serve::query::{self, Queries};
 use datasjo_sources::file::FileSource;
@@ -16,6 +17,7 @@ use datasjo_sources::mqtt::MqttSource;
 use datasjo_sources::poll::PollSource;
 use datasjo_sources::push::Listener;
 use datasjo_sources::{Cursors, Source};
+use datasjo_state::State;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +25,9 @@ use crate::config::{Config, SourceConfig};
 
 /// Longest wait for requests under way when the program stops.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// Longest wait for a product under way when the program stops.
+const LAST_RUN: Duration = Duration::from_secs(5);
 
 /// The one crypto provider of every TLS connection in the process.
 pub(crate) fn install_tls() {
@@ -34,12 +39,23 @@ pub(crate) fn journal_path(config: &Config) -> PathBuf {
     config.data_dir.join("journal.redb")
 }
 
-/// The lake alone, for commands that only read.
-pub(crate) async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
-    let root = Root::from_url(config.lake.url.as_str())?;
-    let tables: Vec<_> = config.tables.values().cloned().collect();
-    let memory = Memory { query_bytes: config.memory.query_bytes, ..Memory::default() };
-    let lake = Lake::open(root, &tables, memory).await?;
+/// The lake for the process that writes it: what is not there is made.
+async fn open_lake(config: &Config) -> anyhow::Result<Lake> {
+    let lake = Lake::open(Root::from_url(config.lake.url.as_str())?, &config.definitions(), memory(config)).await?;
+    with_references(lake, config)
+}
+
+/// The lake for commands that only read, also beside a running instance: nothing is made or changed.
+pub(crate) async fn open_lake_to_read(config: &Config) -> anyhow::Result<Lake> {
+    let lake = Lake::open_to_read(Root::to_read(config.lake.url.as_str())?, &config.definitions(), memory(config)).await?;
+    with_references(lake, config)
+}
+
+fn memory(config: &Config) -> Memory {
+    Memory { query_bytes: config.memory.query_bytes, ..Memory::default() }
+}
+
+fn with_references(lake: Lake, config: &Config) -> anyhow::Result<Lake> {
     for reference in &config.reference {
         lake.load_reference(&reference.name, &reference.path)?;
     }
@@ -67,8 +83,7 @@ pub(crate) async fn open_store(config: &Config) -> anyhow::Result<(Arc<Journal>,
 
 /// With the journal held, nobody else writes the lake.
 async fn look_over(config: &Config) -> anyhow::Result<()> {
-    let tables: Vec<_> = config.tables.values().cloned().collect();
-    for found in Lake::recover(&Root::from_url(config.lake.url.as_str())?, &tables).await? {
+    for found in Lake::recover(&Root::from_url(config.lake.url.as_str())?, &config.definitions()).await? {
         tracing::warn!(table = found.table, path = %found.path.display(), reason = found.reason, "damaged and out of the way; what the journal still has comes again");
     }
     Ok(())
@@ -94,11 +109,36 @@ pub(crate) fn feeds(config: &Config) -> Vec<Feed> {
     config.feeds.iter().map(feed).collect()
 }
 
+/// The feeds of products and of alerts: what they say goes the way of everything that arrives.
+pub(crate) fn product_feeds(config: &Config) -> anyhow::Result<Vec<Feed>> {
+    let feed = |name: String, decoder, config_hash| Feed { name: name.into(), decoder, config_hash };
+    let of_product = |p: &Arc<Planned>| feed(feed_name(p.product.name()), p.decoder.clone(), p.product.hash.clone());
+    let mut feeds: Vec<Feed> = config.products.products.iter().map(of_product).collect();
+    let (_, decoder) = alert_history().map_err(anyhow::Error::msg)?;
+    feeds.push(feed(ALERT_FEED.to_owned(), decoder, String::new()));
+    Ok(feeds)
+}
+
+/// Where signs, alerts and marks of products are kept.
+pub(crate) fn state_path(config: &Config) -> PathBuf {
+    config.data_dir.join("state.redb")
+}
+
+fn open_state(config: &Config) -> anyhow::Result<State> {
+    let state = State::open(&state_path(config))?;
+    if let Some(aside) = state.set_aside() {
+        tracing::warn!(path = %aside.path.display(), reason = aside.reason, "the state was damaged; it is set aside, and alerts and signs are made anew");
+    }
+    Ok(state)
+}
+
 /// A running instance.
 pub(crate) struct Instance {
     pub sql: SocketAddr,
     pub push: Option<SocketAddr>,
     pub ingest: Ingest,
+    stop_engine: CancellationToken,
+    engine: JoinHandle<()>,
     stop_doors: CancellationToken,
     doors: Vec<JoinHandle<()>>,
 }
@@ -112,7 +152,15 @@ impl Instance {
         let cursors: Arc<dyn Cursors> = Arc::new(JournalCursors(journal.clone()));
         let (sources, listener) = sources(config, &cursors)?;
         let journal_failure = journal.failure();
-        let ingest = Ingest::start(journal, lake.clone(), feeds(config), sources, flush_options(config), true).await?;
+        let queries = Queries::new(lake.clone(), query::Limits::default()).context("start the threads of the queries")?;
+        let all_feeds = feeds(config).into_iter().chain(product_feeds(config)?).collect();
+        let state = open_state(config)?;
+        let ingest = Ingest::start(journal.clone(), lake.clone(), all_feeds, sources, flush_options(config), true).await?;
+        let runner = Runner::new(lake.clone(), journal.clone(), ingest.progress(), &config.products);
+        let engine = Engine::new(lake, journal, state, config.products.clone(), runner, datasjo_sources::now_us);
+        let statuses = engine.statuses();
+        let stop_engine = CancellationToken::new();
+        let engine = tokio::spawn(engine.run(stop_engine.clone()));
         let stop_doors = CancellationToken::new();
         let mut doors = Vec::new();
         let push = listener.as_ref().map(Listener::local_addr);
@@ -125,24 +173,25 @@ impl Instance {
             }));
         }
         let token = config.sql.token.as_ref().map(|t| Arc::from(t.reveal()));
-        let state = Door {
-            queries: Queries::new(lake.clone(), query::Limits::default()),
-            progress: ingest.progress(),
-            health: Arc::new(ingest.health()),
-            journal_failure,
-            token,
-        };
+        let pipelines = move || as_json(&statuses);
+        let pipelines: Option<Arc<dyn Fn() -> serde_json::Value + Send + Sync>> = Some(Arc::new(pipelines));
+        let state =
+            Door { pipelines, queries, progress: ingest.progress(), health: Arc::new(ingest.health()), journal_failure, token };
         let stop = stop_doors.clone();
         doors.push(tokio::spawn(async move {
             if let Err(error) = http::serve(door, state, stop).await {
                 tracing::error!(%error, "the SQL door ended");
             }
         }));
-        Ok(Self { sql, push, ingest, stop_doors, doors })
+        Ok(Self { sql, push, ingest, stop_engine, engine, stop_doors, doors })
     }
 
-    /// Sources first, then what is visible is committed, then the doors.
+    /// Products first, then sources, then what is visible is committed, then the doors.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop_engine.cancel();
+        if tokio::time::timeout(LAST_RUN, self.engine).await.is_err() {
+            tracing::warn!("a product is left in the middle of a run; it is run again at the next start");
+        }
         let ended = self.ingest.stop().await;
         self.stop_doors.cancel();
         for door in self.doors {
@@ -150,6 +199,11 @@ impl Instance {
         }
         Ok(ended?)
     }
+}
+
+fn as_json(statuses: &Statuses) -> serde_json::Value {
+    let statuses = statuses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    serde_json::to_value(&*statuses).unwrap_or_default()
 }
 
 type Named = (Arc<str>, Box<dyn Source>);

@@ -49,6 +49,12 @@ async fn dispatch(args: Args) -> anyhow::Result<bool> {
         Command::Ingest(ingest) => command::ingest::run(&args.config, ingest).await,
         Command::Tables(tables) => command::tables::run(&args.config, tables).await,
         Command::Doctor(doctor) => command::doctor::run(&args.config, doctor).await,
+        Command::Alerts(alerts) => command::alerts::run(&args.config, alerts),
+        Command::Backtest(backtest) => command::backtest::run(backtest).await,
+        Command::Calibrate { what: args::Calibrated::Flood } => command::calibrate::run(&args.config).await,
+        Command::Pipelines(pipelines) => command::pipelines::run(&args.config, pipelines).await,
+        Command::RunProduct(product) => command::run_product::run(&args.config, product).await,
+        Command::Test(test) => command::test::run(&args.config, test).await,
         Command::Maintain => command::tables::maintain(&args.config).await,
         Command::Replay(replay) => command::replay::run(replay).await,
         Command::Completions { shell } => {

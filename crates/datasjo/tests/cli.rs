@@ -2,13 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
-fn datasjo(directory: &Path, words: &[&str]) -> Output {
+fn command(directory: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_datasjo"));
     command.current_dir(directory).args(words).env_remove("DATASJO_CONFIG").env("NO_COLOR", "1");
-    command.output().unwrap()
+    command
+}
+
+fn datasjo(directory: &Path, words: &[&str]) -> Output {
+    command(directory, words).output().unwrap()
 }
 
 fn said(output: &Output) -> String {
@@ -99,10 +105,104 @@ fn a_wrong_query_names_what_there_is() {
     let column = datasjo(town.path(), &["query", "SELECT rain FROM precipitation"]);
     assert_eq!(column.status.code(), Some(1));
     assert!(said(&column).contains("rain_mm"), "{}", said(&column));
-    let deep = format!("SELECT {}", vec!["1"; 20_000].join("+"));
-    let deep = datasjo(town.path(), &["query", &deep]);
-    assert_eq!(deep.status.code(), Some(1), "a deep expression is refused, not a crash");
-    assert!(said(&deep).contains("operators"), "{}", said(&deep));
+    let table = datasjo(town.path(), &["query", "SELECT * FROM precipitatoin"]);
+    assert_eq!(table.status.code(), Some(1));
+    assert!(said(&table).contains("did you mean \"precipitation\"?"), "{}", said(&table));
+    for (item, sign) in [("1", "+"), ("\"ice\"", "OR")] {
+        let deep = format!("SELECT {}", vec![item; 5_000].join(sign));
+        let deep = datasjo(town.path(), &["query", &deep]);
+        assert_eq!(deep.status.code(), Some(1), "a deep expression is refused, not a crash");
+        assert!(said(&deep).contains("words and signs"), "{}", said(&deep));
+    }
+}
+
+#[test]
+fn whoever_reads_only_the_beginning_is_not_told_of_a_failure() {
+    let town = town();
+    let sql = "SELECT value FROM generate_series(1, 500000)";
+    let mut query = command(town.path(), &["query", sql, "--format", "csv"]);
+    let mut query = query.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(query.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "value\n");
+    let ended = query.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), said(&ended).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_folder_that_is_not_there_yet_is_told_by_check_and_not_by_every_command() {
+    let town = town();
+    std::fs::remove_file(town.path().join("config/rain.csv")).unwrap();
+    assert!(said(&datasjo(town.path(), &["check"])).contains("there is no"), "check tells it");
+    let query = datasjo(town.path(), &["query", "SELECT 1 AS one", "--format", "csv"]);
+    assert_eq!(said(&query), "one\n1\n");
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let town = town();
+    let looks = [&["tables"][..], &["query", "SELECT count(*) FROM river"], &["doctor"]];
+    for words in looks {
+        assert!(datasjo(town.path(), words).status.success(), "{words:?}");
+        assert!(!town.path().join("config/data").exists(), "{words:?} made something");
+    }
+    assert!(datasjo(town.path(), &["ingest", "rain", "config/rain.csv"]).status.success());
+    let before = files(&town.path().join("config/data"));
+    assert!(before.keys().any(|path| path.ends_with("journal.redb")), "{:?}", before.keys());
+    for words in looks {
+        let look = datasjo(town.path(), words);
+        assert!(!said(&look).contains("cannot"), "{}", said(&look));
+        assert!(files(&town.path().join("config/data")) == before, "{words:?} changed something");
+    }
+}
+
+/// Every file under `directory` with its bytes.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_doubled_ledger_is_found() {
+    let town = town();
+    assert!(datasjo(town.path(), &["ingest", "rain", "config/rain.csv"]).status.success());
+    assert_eq!(accounts(town.path()), [("precipitation".to_owned(), true)]);
+    double_newest_commit(&town.path().join("config/data/lake/ledger"));
+    assert_eq!(accounts(town.path()), [("precipitation".to_owned(), false)]);
+}
+
+/// What doctor says of the tables that hold rows or should.
+fn accounts(directory: &Path) -> Vec<(String, bool)> {
+    let doctor = datasjo(directory, &["doctor", "--json"]);
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&doctor.stdout).unwrap();
+    let accounts = findings.iter().filter(|f| f["check"] == "account" && f["found"] != "0 rows are there, the ledger has 0");
+    accounts.map(|f| (f["subject"].as_str().unwrap().to_owned(), f["well"].as_bool().unwrap())).collect()
+}
+
+/// Adds copies of the files of a Delta table's newest commit in one more commit.
+fn double_newest_commit(table: &Path) {
+    let log = table.join("_delta_log");
+    let is_commit = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    let newest = std::fs::read_dir(&log).unwrap().map(|e| e.unwrap().path()).filter(is_commit).max().unwrap();
+    let version: u64 = newest.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let mut commit = String::new();
+    for line in std::fs::read_to_string(&newest).unwrap().lines() {
+        let mut action: serde_json::Value = serde_json::from_str(line).unwrap();
+        let Some(path) = action["add"]["path"].as_str().map(str::to_owned) else { continue };
+        let copy = path.replace(".parquet", "-copy.parquet");
+        std::fs::copy(table.join(&path), table.join(&copy)).unwrap();
+        action["add"]["path"] = copy.into();
+        commit.push_str(&format!("{action}\n"));
+    }
+    assert!(!commit.is_empty(), "the newest commit adds nothing");
+    std::fs::write(log.join(format!("{:020}.json", version + 1)), commit).unwrap();
 }
 
 #[test]

@@ -9,8 +9,10 @@
 #![warn(missing_docs)]
 
 mod cursors;
+mod decode;
 mod ledger;
 mod maintain;
+mod markers;
 mod pump;
 mod round;
 mod source;
@@ -25,10 +27,11 @@ use datasjo_sources::{Health, Source};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub use cursors::JournalCursors;
-pub use pump::start_seq;
+pub use markers::start_seq;
 
 /// How one feed's deliveries are understood.
 #[derive(Clone, Debug)]
@@ -103,7 +106,7 @@ pub struct Progress {
     pub commit_failure: Option<String>,
 }
 
-/// How long a stopping source is waited for.
+/// How long the sources, all together, are waited for when they are told to stop.
 const LAST_SOURCE: Duration = Duration::from_secs(5);
 
 /// Running ingest. Dropping it does not stop it; call [`Ingest::stop`].
@@ -168,11 +171,12 @@ impl Ingest {
     }
 
     /// Stops the sources, then commits what is visible, then closes the journal. What could not be committed stays in the
-    /// journal for the next start.
+    /// journal for the next start. Maintenance under way is given up.
     pub async fn stop(mut self) -> Result<(), IngestError> {
         self.stop_sources.cancel();
+        let deadline = Instant::now() + LAST_SOURCE;
         for (name, _, task) in &mut self.sources {
-            if !task.is_finished() && tokio::time::timeout(LAST_SOURCE, task).await.is_err() {
+            if !task.is_finished() && timeout_at(deadline, task).await.is_err() {
                 tracing::warn!(feed = %name, "the source does not end and is left behind; what it was not told is safe comes again");
             }
         }

@@ -1,64 +1,34 @@
 //! The pump: journal to rows, in order. One `select!`, plain functions around it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datasjo_datasets::{Arrival, Decoded, Reject, Rows};
 use datasjo_journal::{Entry, Journal};
-use datasjo_lake::{Accepted, Incoming, LEDGER, Lake, Marker, REJECTS, RecordBatch, RejectRow};
+use datasjo_lake::{Accepted, Incoming, LEDGER, Lake, LakeTable, Marker, REJECTS};
+use datasjo_table::causes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::decode::{Fresh, Part, decode, reject_row};
 use crate::ledger::{Book, Travelling, hour_of};
+use crate::markers::Markers;
 use crate::round::Round;
-use crate::source::causes;
 use crate::{Feed, FlushOptions, IngestError, Progress};
 
 /// Payload bytes decoded at a time: a step is short enough to keep rows fresh and long enough to keep batches large.
 const STEP_BYTES: usize = 4 << 20;
 /// Wait before the journal or the lake is read again after a failure.
 const READ_WAIT: Duration = Duration::from_millis(500);
-/// Commits looked at for ledger lines after a crash: at most one round can be ahead of the ledger.
-const RECENT_COMMITS: usize = 20;
-
-/// Where each table stands, and where reading must start.
-struct Markers {
-    tables: BTreeMap<String, u64>,
-    ledger: u64,
-}
-
-impl Markers {
-    async fn read(lake: &Lake, journal_id: &str) -> Result<Self, IngestError> {
-        let mut tables = BTreeMap::new();
-        for table in lake.tables() {
-            tables.insert(table.name().to_owned(), table.marker(journal_id).await?);
-        }
-        let ledger = tables.get(LEDGER).copied().unwrap_or(0);
-        Ok(Self { tables, ledger })
-    }
-
-    fn of(&self, table: &str) -> u64 {
-        self.tables.get(table).copied().unwrap_or(0)
-    }
-
-    /// The ledger commits last, so a table ahead of it has its lines in its own commits.
-    fn lowest(&self) -> u64 {
-        self.tables.values().copied().min().unwrap_or(0)
-    }
-
-    fn highest(&self) -> u64 {
-        self.tables.values().copied().max().unwrap_or(0)
-    }
-}
-
-/// The highest sequence number of journal `journal_id` that the lake holds. A journal that ends before it is an older
-/// copy: its numbers would be given twice, so it must not be used.
-pub async fn start_seq(lake: &Lake, journal_id: &str) -> Result<u64, IngestError> {
-    Ok(Markers::read(lake, journal_id).await?.highest())
-}
+/// Payload bytes that close a round before its time: rows, and even more so rejects, can be large.
+const BYTES_IN_ROUND: usize = 32 << 20;
+/// How long a look into the lake may fail before the rows that need it become rejects, so that all others can go on.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Commits looked at for ledger lines after a crash: at most one round can be ahead of the ledger, but maintenance may have
+/// made many commits since.
+const RECENT_COMMITS: usize = 1_000;
 
 pub(crate) struct Pump {
     journal: Arc<Journal>,
@@ -70,6 +40,7 @@ pub(crate) struct Pump {
     next_seq: u64,
     book: Book,
     rows_in_round: usize,
+    bytes_in_round: usize,
     round_started: Option<Instant>,
     round: Option<JoinHandle<Result<bool, IngestError>>>,
     /// Cancelled when ingest stops.
@@ -107,6 +78,7 @@ impl Pump {
             round_started: (!book.is_empty()).then(Instant::now),
             book,
             rows_in_round: 0,
+            bytes_in_round: 0,
             round: None,
             stop,
             hurry: CancellationToken::new(),
@@ -147,12 +119,16 @@ impl Pump {
 
     /// While a round is being committed a second one may fill up, but not a third: then the journal keeps what comes.
     fn has_room(&self) -> bool {
-        self.catching_up() || self.rows_in_round < self.flush.rows
+        self.catching_up() || !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows_in_round >= self.flush.rows || self.bytes_in_round >= BYTES_IN_ROUND
     }
 
     fn is_due(&self) -> bool {
         let in_time = self.round_started.is_some_and(|at| at.elapsed() >= self.flush.every);
-        !self.catching_up() && (self.rows_in_round >= self.flush.rows || in_time)
+        !self.catching_up() && (self.is_full() || in_time)
     }
 
     /// True while entries are read again that some table holds already: no round may close under a marker before theirs.
@@ -170,7 +146,7 @@ impl Pump {
             }
         }
         let ended = wait_for_round(&mut self.round).await;
-        if self.end_round(ended)? && !self.book.is_empty() {
+        if self.end_round(ended)? && !self.book.is_empty() && !self.catching_up() {
             self.start_round().await;
             let ended = wait_for_round(&mut self.round).await;
             self.end_round(ended)?;
@@ -190,6 +166,7 @@ impl Pump {
             return Ok(true);
         };
         self.tell_missing(first - 1);
+        let bytes: usize = entries.iter().map(|e| e.record.payload.len()).sum();
         let feeds = self.feeds.clone();
         let decoded = tokio::task::spawn_blocking(move || decode(&feeds, entries)).await;
         let parts = decoded.map_err(|source| IngestError::Task { task: "decode", source })??;
@@ -199,6 +176,7 @@ impl Pump {
             }
         }
         self.next_seq = last + 1;
+        self.bytes_in_round += bytes;
         self.round_started.get_or_insert_with(Instant::now);
         self.lake.show_open_lines(self.book.lines());
         self.told.send_modify(|p| p.visible_seq = last);
@@ -266,28 +244,55 @@ impl Pump {
         let incoming: Vec<Incoming<'_>> =
             fresh.iter().map(|f| Incoming { feed: &f.part.feed, rows: &f.rows, arrived: &f.arrived }).collect();
         let table = self.lake.table(&dataset)?.clone();
-        let accepted = loop {
-            match table.accept(&incoming).await {
-                Ok(accepted) => break accepted,
-                // Nothing was judged yet: what may fail is the look into the lake before it.
-                Err(error) if !self.wait_after(&error).await => return Ok(false),
-                Err(_) => {}
-            }
-        };
+        let Some(accepted) = self.accept(&table, &incoming).await else { return Ok(false) };
+        let rejects_marker = self.rejects_marker();
         for (fresh, accepted) in fresh.iter().zip(&accepted) {
-            let kept_rows = accepted.kept.iter().filter(|kept| **kept).count();
+            let kept = accepted.kept.iter().filter(|kept| **kept).count();
+            let unreadable = accepted.unreadable.iter().filter(|unreadable| **unreadable).count();
+            let rejects = fresh.unreadable(accepted, rejects_marker);
             self.count(fresh.part, &fresh.arrived, accepted, counted_from);
-            self.rows_in_round += kept_rows;
+            self.rows_in_round += kept + rejects.len();
+            self.lake.push_rejects(&rejects)?;
             self.told.send_modify(|p| {
-                p.rows += kept_rows as u64;
-                p.duplicates += (fresh.arrived.len() - kept_rows) as u64;
+                p.rows += kept as u64;
+                p.duplicates += (fresh.arrived.len() - kept - unreadable) as u64;
+                p.rejected += unreadable as u64;
             });
         }
         Ok(true)
     }
 
+    /// Has rows judged, and waits while what they must be compared with cannot be read; not for ever, if the rest of the lake
+    /// can be. `None` when ingest stops meanwhile.
+    async fn accept(&self, table: &LakeTable, incoming: &[Incoming<'_>]) -> Option<Vec<Accepted>> {
+        let begun = Instant::now();
+        loop {
+            let error = match table.accept(incoming).await {
+                Ok(accepted) => return Some(accepted),
+                Err(error) => error,
+            };
+            if begun.elapsed() >= PATIENCE
+                && let Ok(accepted) = table.accept_readable(incoming).await
+            {
+                return Some(accepted);
+            }
+            if !self.wait_after(&error).await {
+                return None;
+            }
+        }
+    }
+
+    /// Up to where rejects are committed. A table that never had any stays at 0 while rounds go by; then the ledger, which
+    /// commits after it, says up to where there were none.
+    fn rejects_marker(&self) -> u64 {
+        match self.markers.of(REJECTS) {
+            0 => self.markers.ledger,
+            marker => marker,
+        }
+    }
+
     fn take_rejects(&mut self, part: &Part, counted_from: u64) -> Result<(), IngestError> {
-        let rejects_marker = self.markers.of(REJECTS);
+        let rejects_marker = self.rejects_marker();
         let mut rows = Vec::new();
         for reject in &part.rejects {
             let (received_at_us, seq) = part.arrivals[reject.origin as usize];
@@ -319,7 +324,8 @@ impl Pump {
             while let Some(row) = next {
                 line.received += 1;
                 line.in_flight += i64::from(accepted.kept[row]);
-                line.duplicate += i64::from(!accepted.kept[row]);
+                line.rejected += i64::from(accepted.unreadable[row]);
+                line.duplicate += i64::from(!accepted.kept[row] && !accepted.unreadable[row]);
                 line.revised += i64::from(accepted.revised[row]);
                 next = rows.next_if(|row| hour_of(arrived[*row].0) == hour);
             }
@@ -334,6 +340,7 @@ impl Pump {
         let lines = self.book.take();
         self.lake.show_committing_lines(lines.clone());
         self.rows_in_round = 0;
+        self.bytes_in_round = 0;
         self.round_started = None;
         let (lake, journal, told) = (self.lake.clone(), self.journal.clone(), self.told.clone());
         let round = Round { lake, journal, marker, lines, told };
@@ -347,105 +354,6 @@ impl Pump {
             Some(ended) => ended.map_err(|source| IngestError::Task { task: "commit", source })?,
             None => Ok(true),
         }
-    }
-}
-
-/// What one feed brought in one step.
-struct Part {
-    feed: Arc<str>,
-    dataset: Arc<str>,
-    config_hash: String,
-    /// Arrival and sequence number of each delivery of the feed.
-    arrivals: Vec<(i64, u64)>,
-    labels: Vec<String>,
-    rows: Option<(RecordBatch, Vec<u32>)>,
-    rejects: Vec<Reject>,
-}
-
-/// The rows of a part that its table does not hold yet.
-struct Fresh<'p> {
-    part: &'p Part,
-    rows: RecordBatch,
-    arrived: Vec<(i64, u64)>,
-}
-
-impl<'p> Fresh<'p> {
-    /// `None` if there are none.
-    fn of(part: &'p Part, table_marker: u64) -> Option<Self> {
-        let (rows, origins) = part.rows.as_ref()?;
-        let arrived: Vec<(i64, u64)> = origins.iter().map(|origin| part.arrivals[*origin as usize]).collect();
-        let held = arrived.partition_point(|a| a.1 <= table_marker);
-        let rows = rows.slice(held, rows.num_rows() - held);
-        (rows.num_rows() > 0).then(|| Self { part, rows, arrived: arrived[held..].to_vec() })
-    }
-}
-
-/// Decodes feed by feed; the parts of one table are neighbours.
-fn decode(feeds: &HashMap<Arc<str>, Feed>, entries: Vec<Entry>) -> Result<Vec<Part>, IngestError> {
-    let mut by_feed: BTreeMap<Arc<str>, Vec<Entry>> = BTreeMap::new();
-    for entry in entries {
-        by_feed.entry(entry.record.feed.clone()).or_default().push(entry);
-    }
-    let parts = by_feed.into_iter().map(|(name, entries)| decode_feed(feeds.get(&name), name, entries));
-    let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
-    parts.sort_by(|a, b| a.dataset.cmp(&b.dataset));
-    Ok(parts)
-}
-
-fn decode_feed(feed: Option<&Feed>, name: Arc<str>, entries: Vec<Entry>) -> Result<Part, IngestError> {
-    let arrivals = entries.iter().map(|e| (e.record.received_at_us, e.seq)).collect();
-    let (decoded, dataset, config_hash) = match feed {
-        Some(feed) => (Some(decode_entries(feed, &entries)?), feed.decoder.table().name.as_str(), feed.config_hash.clone()),
-        None => (None, "", String::new()),
-    };
-    let dataset: Arc<str> = dataset.into();
-    let (rows, rejects) = match decoded {
-        Some(decoded) => (Some((decoded.rows, decoded.origins)), decoded.rejects),
-        None => (None, entries.iter().zip(0..).map(|(e, origin)| no_such_feed(&e.record.payload, origin)).collect()),
-    };
-    let mut labels = vec![String::new(); entries.len()];
-    for reject in &rejects {
-        let shown: BTreeMap<&str, &str> = entries[reject.origin as usize].record.labels.iter().collect();
-        labels[reject.origin as usize] = serde_json::to_string(&shown).unwrap_or_default();
-    }
-    Ok(Part { feed: name, dataset, config_hash, arrivals, labels, rows, rejects })
-}
-
-fn decode_entries(feed: &Feed, entries: &[Entry]) -> Result<Decoded, IngestError> {
-    let mut rows = Rows::new(feed.decoder.table().clone());
-    for (entry, origin) in entries.iter().zip(0..) {
-        let record = &entry.record;
-        let arrival = Arrival { labels: &record.labels, received_at_us: record.received_at_us, retained: record.retained };
-        rows.begin(origin);
-        feed.decoder.decode(&record.payload, &arrival, &mut rows);
-    }
-    rows.finish().map_err(|source| IngestError::Rows { feed: feed.name.to_string(), source })
-}
-
-/// A delivery whose feed the configuration no longer has: kept as a reject, so that nothing falls out.
-fn no_such_feed(payload: &[u8], origin: u32) -> Reject {
-    Reject {
-        origin,
-        raw: payload[..payload.len().min(64 << 10)].to_vec(),
-        raw_bytes: payload.len() as u64,
-        reason: "the configuration has no such feed any more".to_owned(),
-        code: "no_such_feed",
-        records: 1,
-    }
-}
-
-fn reject_row(part: &Part, reject: &Reject, received_at_us: i64, seq: u64) -> RejectRow {
-    RejectRow {
-        feed: part.feed.clone(),
-        dataset: part.dataset.to_string(),
-        code: reject.code.to_owned(),
-        reason: reject.reason.clone(),
-        raw: reject.raw.clone(),
-        raw_bytes: i64::try_from(reject.raw_bytes).unwrap_or(i64::MAX),
-        labels: part.labels[reject.origin as usize].clone(),
-        config_hash: part.config_hash.clone(),
-        received_at_us,
-        seq,
     }
 }
 

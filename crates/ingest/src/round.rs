@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use datasjo_journal::Journal;
 use datasjo_lake::{LEDGER, Lake, LakeError, LedgerLine, Marker};
+use datasjo_table::causes;
 use futures::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Travelling, committed};
-use crate::source::causes;
+use crate::maintain::stopped_for;
 use crate::{IngestError, Progress};
 
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long the journal may take to let go when ingest stops.
+const LAST_RELEASE: Duration = Duration::from_secs(2);
 /// Tables written at the same time: encoding is work for a core, syncing is waiting.
 const TABLES_AT_ONCE: usize = 2;
 
@@ -47,7 +50,11 @@ impl Round {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
-        self.journal.release(self.marker.seq).await?;
+        tokio::select! {
+            released = self.journal.release(self.marker.seq) => released?,
+            // The journal's disk may fail: what is not released is found to be committed at the next start.
+            () = stopped_for(&stop, LAST_RELEASE) => {}
+        }
         self.told.send_modify(|p| {
             p.commit_failure = None;
             p.committed_seq = self.marker.seq;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use datasjo_journal::{Journal, Record};
 use datasjo_sources::{Delivery, Mark, Source, SourceError};
+use datasjo_table::causes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,18 +21,23 @@ struct Task {
     synced: watch::Receiver<u64>,
     /// Appended, not settled yet: sequence number and the source's mark.
     waiting: VecDeque<(u64, Mark)>,
+    /// The journal takes nothing any more.
+    refused: bool,
 }
 
 /// Runs until the source ends or `stop` is called. An error ends this source only; its health says why.
 pub(crate) async fn run(name: Arc<str>, source: Box<dyn Source>, journal: Arc<Journal>, stop: CancellationToken) {
     let synced = journal.synced();
-    let mut task = Task { source, journal, synced, waiting: VecDeque::new() };
+    let mut task = Task { source, journal, synced, waiting: VecDeque::new(), refused: false };
     let ended = task.pull(&stop).await;
     let settled = task.settle_last().await;
     task.source.stop().await;
     if let Err(error) = ended.and(settled) {
         tracing::error!(feed = %name, error = %causes(&error), "the source ended; its feed stands still until the next start");
         task.source.health().ended(Some(causes(&error)));
+    } else if task.refused && !stop.is_cancelled() {
+        tracing::error!(feed = %name, "the journal is closed; the feed stands still until the next start");
+        task.source.health().ended(Some("the journal is closed".to_owned()));
     }
 }
 
@@ -67,7 +73,10 @@ impl Task {
             tokio::select! {
                 biased;
                 seq = &mut append => {
-                    let Ok(seq) = seq else { return Ok(false) };
+                    let Ok(seq) = seq else {
+                        self.refused = true;
+                        return Ok(false);
+                    };
                     self.waiting.push_back((seq, mark));
                     return Ok(true);
                 }
@@ -116,16 +125,4 @@ fn record(delivery: Delivery) -> Record {
         retained: delivery.retained,
         payload: delivery.payload,
     }
-}
-
-/// An error and its causes in one line, for logs.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -8,13 +8,16 @@
 //! - A sequence number at or below [`Journal::synced`] survives a power cut.
 //! - Sequence numbers have no holes and are never given twice, also across restarts.
 //! - A full disk or a failing disk stops [`Journal::append`], never loses: senders wait, and go on when it recovers.
-//! - [`Journal::open`] never asks a person to delete a file: what cannot be opened is set aside and reported.
+//! - [`Journal::open`] never asks a person to delete a file: what cannot be opened is set aside and reported. So is a block
+//!   that cannot be read any more; those after it go on.
 
 #![warn(missing_docs)]
 
 mod block;
 pub mod faulty;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::VecDeque;
@@ -27,8 +30,8 @@ use bytes::Bytes;
 use datasjo_table::Labels;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-pub use store::SetAside;
 use store::{Backing, Store};
+pub use store::{Look, SetAside, look};
 use writer::{Work, Writer};
 
 /// One raw delivery as it is kept.
@@ -126,6 +129,8 @@ pub(crate) struct Shared {
     queue: Semaphore,
     recent: Mutex<Recent>,
     closing: AtomicBool,
+    /// The writer's thread has ended.
+    ended: AtomicBool,
     limits: Limits,
 }
 
@@ -170,6 +175,7 @@ impl Journal {
             queue: Semaphore::new(limits.queue_bytes as usize),
             recent: Mutex::default(),
             closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             store: RwLock::new(Some(store)),
             limits,
         });
@@ -209,7 +215,9 @@ impl Journal {
     async fn wait_for_room(&self) {
         loop {
             let room = self.shared.room_on_disk.notified();
-            if self.shared.stored_bytes.load(Ordering::Acquire) < self.shared.limits.max_bytes {
+            let has_room = self.shared.stored_bytes.load(Ordering::Acquire) < self.shared.limits.max_bytes;
+            // Once nobody writes any more, what is appended is refused rather than kept waiting.
+            if has_room || self.shared.ended.load(Ordering::Acquire) {
                 return;
             }
             room.await;

@@ -15,11 +15,72 @@ const ID: &str = "id";
 /// Page cache of the store. Blocks are written once and read once, so a small one does.
 const CACHE_BYTES: usize = 16 << 20;
 
+/// The key of a block, in the count of bytes kept.
+const KEY_BYTES: usize = size_of::<u64>();
+
 /// Where the bytes of the store are.
 #[derive(Clone)]
 pub(crate) enum Backing {
     File(PathBuf),
     Faulty(Disk),
+}
+
+/// What can be told of a journal file without changing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It was closed in order.
+    AtRest {
+        /// See [`crate::Journal::id`].
+        id: String,
+        /// The highest sequence number in it.
+        synced: u64,
+        /// Compressed bytes kept.
+        stored_bytes: u64,
+    },
+    /// A running instance has it open.
+    InUse,
+    /// It was not closed in order, as after a power cut. The next start repairs it.
+    NotClosed,
+    /// Its bytes are wrong. The next start sets it aside.
+    Damaged(
+        /// What the store says of it.
+        String,
+    ),
+}
+
+/// Looks at the journal file `path` without repairing, locking out or changing anything.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn look(path: &std::path::Path) -> Result<Look, JournalError> {
+    let read = || -> Result<State, redb::Error> { state(&builder().open_read_only(path)?) };
+    // A page that is wrong may make the store panic rather than answer.
+    let Ok(read) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)) else {
+        return Ok(Look::Damaged(PANICKED.to_owned()));
+    };
+    match read {
+        Ok(State { next_seq, id, stored_bytes }) => Ok(Look::AtRest { id, synced: next_seq.saturating_sub(1), stored_bytes }),
+        Err(redb::Error::DatabaseAlreadyOpen) => Ok(Look::InUse),
+        Err(redb::Error::RepairAborted) => Ok(Look::NotClosed),
+        Err(error) if is_damage(&error) => Ok(Look::Damaged(error.to_string())),
+        Err(error) => Err(opening(path.to_owned(), error)),
+    }
+}
+
+/// What is said of a file that made the store panic.
+const PANICKED: &str = "its pages do not fit together";
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// For writing: every page is looked at first, so that one that is wrong is an error now and not a panic later.
+fn checking_builder() -> Builder {
+    let mut builder = builder();
+    builder.set_check_integrity_on_open(true);
+    builder
 }
 
 /// A damaged journal that was moved out of the way.
@@ -47,6 +108,8 @@ pub(crate) struct Change {
 
 pub(crate) struct Store {
     db: Database,
+    /// The file; `None` on a disk that fails on purpose.
+    path: Option<PathBuf>,
 }
 
 enum NotOpened {
@@ -60,9 +123,9 @@ impl Store {
     pub fn open(backing: &Backing) -> Result<(Self, Option<SetAside>), JournalError> {
         match backing {
             Backing::Faulty(disk) => {
-                let open = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(disk.handle());
+                let open = checking_builder().create_with_backend(disk.handle());
                 let db = open.map_err(|e| opening(PathBuf::from("faulty disk"), e.into()))?;
-                Ok((Self::prepare(db)?, None))
+                Ok((Self::prepare(db, None)?, None))
             }
             Backing::File(path) => Self::open_file(path),
         }
@@ -98,8 +161,8 @@ impl Store {
     /// A page that is wrong makes the store panic rather than answer, so a panic counts as damage.
     fn try_file(path: &PathBuf) -> Result<Self, NotOpened> {
         let open = || -> Result<Self, JournalError> {
-            let db = Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|e| opening(path.clone(), e.into()))?;
-            let store = Self::prepare(db)?;
+            let db = checking_builder().create(path).map_err(|e| opening(path.clone(), e.into()))?;
+            let store = Self::prepare(db, Some(path.clone()))?;
             store.state()?;
             Ok(store)
         };
@@ -112,13 +175,13 @@ impl Store {
                 Err(NotOpened::Damaged(source.to_string()))
             }
             Ok(Err(error)) => Err(NotOpened::Refused(error)),
-            Err(_) => Err(NotOpened::Damaged("its pages do not fit together".to_owned())),
+            Err(_) => Err(NotOpened::Damaged(PANICKED.to_owned())),
         }
     }
 
     /// Makes the tables, so that every later read finds them.
-    fn prepare(db: Database) -> Result<Self, JournalError> {
-        let store = Self { db };
+    fn prepare(db: Database, path: Option<PathBuf>) -> Result<Self, JournalError> {
+        let store = Self { db, path };
         store.create_tables().map_err(|source| JournalError::Store { act: "prepare", source: Box::new(source) })?;
         Ok(store)
     }
@@ -139,15 +202,7 @@ impl Store {
     }
 
     pub fn state(&self) -> Result<State, JournalError> {
-        let read = || -> Result<State, redb::Error> {
-            let txn = self.db.begin_read()?;
-            let meta = txn.open_table(META)?;
-            let next_seq = meta.get(NEXT_SEQ)?.map_or(1, |v| v.value());
-            let id = meta.get(ID)?.map_or(0, |v| v.value());
-            let stored_bytes = txn.open_table(BLOCKS)?.stats()?.stored_bytes();
-            Ok(State { next_seq, id: format!("{id:016x}"), stored_bytes })
-        };
-        read().map_err(|source| JournalError::Store { act: "read", source: Box::new(source) })
+        state(&self.db).map_err(|source| JournalError::Store { act: "read", source: Box::new(source) })
     }
 
     /// Applies `change` in one synced commit and tells by how many block bytes the store grew. Repeating it is harmless.
@@ -164,8 +219,8 @@ impl Store {
                 let mut grown = 0;
                 let mut blocks = txn.open_table(BLOCKS)?;
                 if let (Some(first), Some(last), Some(packed)) = (change.entries.first(), change.entries.last(), &packed) {
-                    let before = blocks.insert(first.seq, packed.as_slice())?.map_or(0, |old| old.value().len());
-                    grown += packed.len() as i64 - before as i64;
+                    let before = blocks.insert(first.seq, packed.as_slice())?.map_or(0, |old| KEY_BYTES + old.value().len());
+                    grown += (KEY_BYTES + packed.len()) as i64 - before as i64;
                     txn.open_table(META)?.insert(NEXT_SEQ, last.seq + 1)?;
                 }
                 if let Some(seq) = change.release_to {
@@ -193,7 +248,13 @@ impl Store {
         let start = before.transpose().map_err(|e| failed(e.into()))?.map_or(from_seq, |(key, _)| key.value());
         for item in blocks.range(start..).map_err(|e| failed(e.into()))? {
             let (first_seq, packed) = item.map_err(|e| failed(e.into()))?;
-            let unpacked = block::unpack(first_seq.value(), packed.value())?;
+            let unpacked = match block::unpack(first_seq.value(), packed.value()) {
+                Ok(unpacked) => unpacked,
+                Err(error) => {
+                    self.set_block_aside(first_seq.value(), packed.value(), &error)?;
+                    continue;
+                }
+            };
             for entry in unpacked.into_iter().filter(|e| e.seq >= from_seq) {
                 payload_bytes += entry.record.payload.len();
                 entries.push(entry);
@@ -205,6 +266,18 @@ impl Store {
         Ok(entries)
     }
 
+    /// A block that cannot be understood now never can be. It is copied beside the journal, as evidence, told, and passed over,
+    /// so that what came after it is not held up.
+    fn set_block_aside(&self, first_seq: u64, packed: &[u8], error: &JournalError) -> Result<(), JournalError> {
+        let copy = self.path.as_ref().map(|path| path.with_added_extension(format!("damaged-block-{first_seq}")));
+        if let Some(copy) = &copy {
+            let written = std::fs::write(copy, packed).and_then(|()| std::fs::File::open(copy)?.sync_all());
+            written.map_err(|source| JournalError::Io { path: copy.clone(), source })?;
+        }
+        tracing::error!(first_seq, ?copy, reason = %error, "a block of the journal is damaged; its deliveries are lost and it is passed over");
+        Ok(())
+    }
+
     pub fn cursor(&self, name: &str) -> Result<Option<Vec<u8>>, JournalError> {
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
             let txn = self.db.begin_read()?;
@@ -212,6 +285,15 @@ impl Store {
         };
         read().map_err(|source| JournalError::Store { act: "read a cursor of", source: Box::new(source) })
     }
+}
+
+fn state(db: &impl ReadableDatabase) -> Result<State, redb::Error> {
+    let txn = db.begin_read()?;
+    let meta = txn.open_table(META)?;
+    let next_seq = meta.get(NEXT_SEQ)?.map_or(1, |v| v.value());
+    let id = meta.get(ID)?.map_or(0, |v| v.value());
+    let stored_bytes = txn.open_table(BLOCKS)?.stats()?.stored_bytes();
+    Ok(State { next_seq, id: format!("{id:016x}"), stored_bytes })
 }
 
 /// Drops the blocks whose every entry is at or below `seq` and tells how many bytes they had.
@@ -223,7 +305,7 @@ fn release(blocks: &mut redb::Table<'_, u64, &'static [u8]>, seq: u64, next_seq:
     };
     let mut freed = 0;
     blocks.retain_in(..keep_from, |_, packed| {
-        freed += packed.len() as i64;
+        freed += (KEY_BYTES + packed.len()) as i64;
         false
     })?;
     Ok(freed)

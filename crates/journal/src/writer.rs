@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use datasjo_table::causes;
 use tokio::sync::mpsc;
 
 use crate::store::{Backing, Change, Store};
@@ -58,8 +59,25 @@ impl Group {
     }
 }
 
+/// Tells when the thread has ended, in whatever way, so that nobody waits for it.
+pub(crate) struct Ended(pub Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = "the journal's writer ended by a defect; nothing is acknowledged until the program starts again";
+            tracing::error!(reason);
+            self.0.failure.send_replace(Some(reason.to_owned()));
+        }
+        self.0.ended.store(true, Ordering::Release);
+        self.0.queue.close();
+        self.0.room_on_disk.notify_waiters();
+    }
+}
+
 impl Writer {
     pub fn run(mut self) {
+        let _ended = Ended(self.shared.clone());
         while let Some(first) = self.inbox.blocking_recv() {
             let mut group = Group::default();
             group.add(first);
@@ -116,8 +134,12 @@ impl Writer {
     fn reopen(&self) {
         let mut store = self.shared.store.write().unwrap_or_else(PoisonError::into_inner);
         drop(store.take());
-        match Store::reopen(&self.backing) {
-            Ok(opened) => *store = Some(opened),
+        match Store::reopen(&self.backing).and_then(|opened| Ok((opened.state()?.stored_bytes, opened))) {
+            Ok((stored_bytes, opened)) => {
+                // What the failed commit changed, if it reached the disk, nobody has counted.
+                self.shared.stored_bytes.store(stored_bytes, Ordering::Release);
+                *store = Some(opened);
+            }
             Err(error) => self.report(&error),
         }
     }
@@ -151,15 +173,4 @@ impl Writer {
             recent.payload_bytes -= oldest.record.payload.len();
         }
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,30 +1,24 @@
 //! Which rows are new, which are duplicates, which are revisions; decided before a row becomes visible or is written.
 //!
-//! A reading later than everything its series has shown is new without a look. Only rows at or before that watermark are
-//! looked up: among the rows not committed yet, and in the lake by whole hours, which are kept for a while because late
-//! rows come together. So what this remembers is a function of what the lake and the hot rows hold, never of attempts.
+//! A reading later than everything its series has shown is new without a look: it is only noted, one after the other. Rows
+//! at or before that watermark are looked up, among the rows not committed yet and in the lake, by whole hours, which are
+//! kept for a while because late rows come together. So what this remembers is a function of what the lake and the hot rows
+//! hold, never of attempts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
-use arrow::row::{RowConverter, SortField};
-use datasjo_table::{OBSERVED_AT, Table};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::LakeError;
+use crate::print::Print;
 
-/// Microseconds in the unit of look-back.
-pub(crate) const HOUR_US: i64 = 3_600_000_000;
-/// Keys kept of hours read from the lake, about 50 bytes each: the bound on memory of one table's look-back.
+/// Keys kept of hours read from the lake, about 60 bytes each: the bound on memory of one table's look-back.
 const REMEMBERED_KEYS: usize = 1_000_000;
 
 /// Keys are hashes already: their low bits do.
 #[derive(Default)]
-struct Hashed(u64);
+pub(crate) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -42,37 +36,33 @@ impl Hasher for Hashed {
     fn write_u128(&mut self, hash: u128) {
         self.0 = hash as u64;
     }
-}
 
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
-
-/// A row reduced to what comparing needs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Print {
-    pub series: u64,
-    pub key: u128,
-    pub values: u64,
-    pub observed_us: i64,
-}
-
-impl Print {
-    pub fn hour(&self) -> i64 {
-        self.observed_us.div_euclid(HOUR_US)
+    /// Numbers of hours are neighbours: Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4) spreads them.
+    fn write_i64(&mut self, number: i64) {
+        self.0 = number.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
-/// What is known of a key: a print of its newest values, and how often it was revised.
+pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Hashed>>;
+type Set<K> = HashSet<K, BuildHasherDefault<Hashed>>;
+
+/// The flush of rows that are at rest.
+const AT_REST: u32 = 0;
+
+/// What is known of a key: a print of its newest values, how often it was revised, and the flush that commits it.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     values: u64,
     revision: i32,
+    flush: u32,
 }
 
+/// A row that was new without a look.
 #[derive(Clone, Copy, Debug)]
-struct Pending {
-    known: Known,
-    hour: i64,
-    flush: u64,
+struct Ahead {
+    key: u128,
+    values: u64,
+    flush: u32,
 }
 
 /// The verdict on a row.
@@ -84,63 +74,104 @@ pub(crate) enum Verdict {
     Revision(i32),
     /// Same key, same values.
     Duplicate,
+    /// It would have to be looked up where the lake cannot be read.
+    Unreadable,
 }
 
-/// Turns rows of a dataset into prints.
-pub(crate) struct Printer {
-    series: Vec<usize>,
-    key: Vec<usize>,
-    values: Vec<usize>,
-    observed_at: usize,
-    types: Vec<DataType>,
+/// What is known of the readings of one hour.
+#[derive(Default)]
+struct Hour {
+    /// True if every key that the lake holds in this hour is known.
+    learnt: bool,
+    keys: Map<u128, Known>,
+    /// Noted, not entered into `keys` yet; in the order of their flushes. Most are committed before anybody asks.
+    ahead: Vec<Ahead>,
+    used: u64,
 }
 
-impl Printer {
-    /// For batches whose first columns are the declared columns of `table`, in order.
-    pub fn new(table: &Table) -> Self {
-        let at = |name: &str| table.columns.iter().position(|c| c.name == name).unwrap_or(0);
-        let key: Vec<usize> = table.key.iter().map(|k| at(k)).collect();
-        Self {
-            series: table.series().map(at).collect(),
-            values: (0..table.columns.len()).filter(|i| !key.contains(i)).collect(),
-            key,
-            observed_at: at(OBSERVED_AT),
-            types: table.columns.iter().map(|c| c.kind.data_type()).collect(),
+impl Hour {
+    fn enter_ahead(&mut self) {
+        for Ahead { key, values, flush } in std::mem::take(&mut self.ahead) {
+            self.keys.insert(key, Known { values, revision: 0, flush });
         }
     }
 
-    pub fn prints(&self, batch: &RecordBatch) -> Result<Vec<Print>, LakeError> {
-        let series = self.hashes(batch, &self.series, xxh3_64)?;
-        let key = self.hashes(batch, &self.key, xxh3_128)?;
-        let values = self.hashes(batch, &self.values, xxh3_64)?;
-        let times = cast(batch.column(self.observed_at), &self.types[self.observed_at])?;
-        let times = times.as_primitive::<TimestampMicrosecondType>();
-        let print = |i: usize| Print { series: series[i], key: key[i], values: values[i], observed_us: times.value(i) };
-        Ok((0..batch.num_rows()).map(print).collect())
+    fn len(&self) -> usize {
+        self.keys.len() + self.ahead.len()
     }
 
-    /// Series prints of a batch whose first columns are the series columns, in the order of the definition's key.
-    pub fn series_prints(&self, batch: &RecordBatch) -> Result<Vec<u64>, LakeError> {
-        if self.series.is_empty() {
-            return Ok((0..batch.num_rows()).map(|_| xxh3_64(&[])).collect());
+    /// Forgets what the lake holds since `flush`, unless the hour is to be known as a whole. False if nothing is left.
+    fn forget_committed(&mut self, flush: u32) -> bool {
+        if self.learnt {
+            return true;
         }
-        let types = self.series.iter().map(|&i| self.types[i].clone());
-        hash_rows(batch, types.enumerate().collect(), xxh3_64)
+        let committed = self.ahead.partition_point(|row| row.flush <= flush);
+        self.ahead.drain(..committed);
+        self.keys.retain(|_, known| known.flush > flush);
+        self.len() > 0
     }
 
-    fn hashes<H>(&self, batch: &RecordBatch, columns: &[usize], hash: impl Fn(&[u8]) -> H) -> Result<Vec<H>, LakeError> {
-        if columns.is_empty() {
-            return Ok((0..batch.num_rows()).map(|_| hash(&[])).collect());
+    /// Judges a row that is not ahead of its series.
+    fn judge(&mut self, print: &Print, flush: u32) -> Verdict {
+        self.enter_ahead();
+        match self.keys.entry(print.key) {
+            Entry::Vacant(unknown) => {
+                unknown.insert(Known { values: print.values, revision: 0, flush });
+                Verdict::New
+            }
+            Entry::Occupied(known) if known.get().values == print.values => Verdict::Duplicate,
+            Entry::Occupied(mut known) => {
+                let revision = known.get().revision + 1;
+                known.insert(Known { values: print.values, revision, flush });
+                Verdict::Revision(revision)
+            }
         }
-        hash_rows(batch, columns.iter().map(|&i| (i, self.types[i].clone())).collect(), hash)
     }
 }
 
-/// Hashes the given columns of each row, brought to the given types first: the lake may hand out other string layouts.
-fn hash_rows<H>(batch: &RecordBatch, columns: Vec<(usize, DataType)>, hash: impl Fn(&[u8]) -> H) -> Result<Vec<H>, LakeError> {
-    let converter = RowConverter::new(columns.iter().map(|(_, t)| SortField::new(t.clone())).collect())?;
-    let arrays: Vec<Arc<dyn Array>> = columns.iter().map(|(i, t)| cast(batch.column(*i), t)).collect::<Result<_, _>>()?;
-    Ok(converter.convert_columns(&arrays)?.iter().map(|row| hash(row.as_ref())).collect())
+/// What the lake holds in some hours, as it is read. While all of it fits the hours are learnt as a whole; then only the
+/// keys that were asked for are kept.
+pub(crate) struct Lesson<'p> {
+    asked: &'p [Vec<Print>],
+    only: Option<Set<u128>>,
+    hours: Map<i64, Map<u128, Known>>,
+    keys: usize,
+    most_keys: usize,
+}
+
+impl Lesson<'_> {
+    /// Takes rows of the lake with their revisions; those of other hours are passed over.
+    pub fn take(&mut self, rows: impl IntoIterator<Item = (Print, i32)>) {
+        for (print, revision) in rows {
+            let Some(keys) = self.hours.get_mut(&print.hour()) else { continue };
+            if self.only.as_ref().is_some_and(|only| !only.contains(&print.key)) {
+                continue;
+            }
+            let read = Known { values: print.values, revision, flush: AT_REST };
+            match keys.entry(print.key) {
+                Entry::Vacant(unknown) => {
+                    unknown.insert(read);
+                    self.keys += 1;
+                }
+                Entry::Occupied(mut known) if known.get().revision < revision => {
+                    known.insert(read);
+                }
+                Entry::Occupied(_) => {}
+            }
+        }
+        if self.only.is_none() && self.keys > self.most_keys {
+            self.keep_what_was_asked();
+        }
+    }
+
+    fn keep_what_was_asked(&mut self) {
+        let only: Set<u128> = self.asked.iter().flatten().map(|print| print.key).collect();
+        for keys in self.hours.values_mut() {
+            keys.retain(|key, _| only.contains(key));
+            keys.shrink_to_fit();
+        }
+        self.only = Some(only);
+    }
 }
 
 /// What the lake and the hot rows of one table hold, as far as it must be known.
@@ -149,13 +180,10 @@ pub(crate) struct KeyIndex {
     watermarks: Map<u64, i64>,
     /// No row of any series that is absent from `watermarks` is later than this.
     floor_us: i64,
-    pending: Map<u128, Pending>,
-    hours: BTreeMap<i64, Map<u128, Known>>,
-    hours_by_use: BTreeSet<(u64, i64)>,
-    used: HashMap<i64, u64>,
+    hours: Map<i64, Hour>,
     clock: u64,
-    remembered: usize,
-    flush: u64,
+    closed: u32,
+    committed: u32,
 }
 
 impl KeyIndex {
@@ -164,112 +192,100 @@ impl KeyIndex {
         Self { watermarks: latest.into_iter().collect(), floor_us, ..Self::default() }
     }
 
-    /// The hours of the lake that must be learnt before these rows can be judged.
-    pub fn unknown_hours(&self, prints: &[Print]) -> BTreeSet<i64> {
+    /// The hours of the lake that must be learnt before these rows can be judged. Those known already count as just used.
+    pub fn unknown_hours<'p>(&mut self, prints: impl IntoIterator<Item = &'p Print>) -> BTreeSet<i64> {
+        self.clock += 1;
         let mut ahead: Map<u64, i64> = Map::default();
         let mut unknown = BTreeSet::new();
         for print in prints {
-            let seen = ahead.get(&print.series).copied().unwrap_or_else(|| self.watermark(print.series));
-            if print.observed_us > seen {
-                ahead.insert(print.series, print.observed_us);
-            } else if !self.hours.contains_key(&print.hour()) {
-                unknown.insert(print.hour());
+            let newest =
+                ahead.entry(print.series).or_insert_with(|| self.watermarks.get(&print.series).copied().unwrap_or(self.floor_us));
+            if print.observed_us > *newest {
+                *newest = print.observed_us;
+                continue;
+            }
+            match self.hours.get_mut(&print.hour()) {
+                Some(hour) if hour.learnt => hour.used = self.clock,
+                _ => {
+                    unknown.insert(print.hour());
+                }
             }
         }
         unknown
     }
 
-    fn watermark(&self, series: u64) -> i64 {
-        self.watermarks.get(&series).copied().unwrap_or(self.floor_us)
+    /// An empty lesson about `hours`, which `asked` needs.
+    pub fn lesson<'p>(&self, hours: &BTreeSet<i64>, asked: &'p [Vec<Print>]) -> Lesson<'p> {
+        let in_use = self.hours.values().filter(|hour| hour.learnt && hour.used == self.clock);
+        let most_keys = REMEMBERED_KEYS.saturating_sub(in_use.map(Hour::len).sum());
+        let hours = hours.iter().map(|hour| (*hour, Map::default())).collect();
+        Lesson { asked, only: None, hours, keys: 0, most_keys }
     }
 
-    /// Learns `hours` from the rows the lake holds in them. Hours without rows are learnt too.
-    pub fn learn(&mut self, hours: &BTreeSet<i64>, rows: impl IntoIterator<Item = (Print, i32)>) {
-        let mut learnt: BTreeMap<i64, Map<u128, Known>> = hours.iter().map(|h| (*h, Map::default())).collect();
-        for (print, revision) in rows {
-            let Some(keys) = learnt.get_mut(&print.hour()) else {
-                continue;
-            };
-            let known = Known { values: print.values, revision };
-            let newest = keys.entry(print.key).or_insert(known);
-            if newest.revision < revision {
-                *newest = known;
+    /// Learns what the lake holds. Hours without rows are learnt too.
+    pub fn learn(&mut self, lesson: Lesson<'_>) {
+        for (number, at_rest) in lesson.hours {
+            let hour = self.hours.entry(number).or_default();
+            for (key, known) in at_rest {
+                // What is known already is in flight, and not older.
+                hour.keys.entry(key).or_insert(known);
             }
+            hour.learnt |= lesson.only.is_none();
+            hour.used = self.clock;
         }
-        for (key, pending) in &self.pending {
-            if let Some(keys) = learnt.get_mut(&pending.hour) {
-                keys.insert(*key, pending.known);
-            }
-        }
-        for (hour, keys) in learnt {
-            self.remembered += keys.len();
-            self.hours.insert(hour, keys);
-            self.touch(hour);
-        }
+        self.forget_long_unused();
     }
 
-    fn touch(&mut self, hour: i64) {
-        self.clock += 1;
-        if let Some(before) = self.used.insert(hour, self.clock) {
-            self.hours_by_use.remove(&(before, hour));
-        }
-        self.hours_by_use.insert((self.clock, hour));
+    /// True if the row is not later than its series has come, so that its hour must be known to judge it.
+    pub fn is_late(&self, print: &Print) -> bool {
+        print.observed_us <= self.watermarks.get(&print.series).copied().unwrap_or(self.floor_us)
     }
 
-    /// Judges one row and remembers it. Its hour must be known if the row is not later than its series.
+    /// Judges one row and remembers it. Its hour must be known if the row is late.
     pub fn judge(&mut self, print: &Print) -> Verdict {
-        if print.observed_us > self.watermark(print.series) {
-            self.watermarks.insert(print.series, print.observed_us);
-            self.remember(print, 0);
-            return Verdict::New;
+        let flush = self.closed + 1;
+        let newest = self.watermarks.entry(print.series).or_insert(self.floor_us);
+        let hour = self.hours.entry(print.hour()).or_default();
+        if print.observed_us <= *newest {
+            return hour.judge(print, flush);
         }
-        let hour = print.hour();
-        let known = self.pending.get(&print.key).map(|p| p.known).or_else(|| self.hours.get(&hour)?.get(&print.key).copied());
-        match known {
-            None => {
-                self.remember(print, 0);
-                Verdict::New
-            }
-            Some(known) if known.values == print.values => Verdict::Duplicate,
-            Some(known) => {
-                self.remember(print, known.revision + 1);
-                Verdict::Revision(known.revision + 1)
-            }
-        }
+        *newest = print.observed_us;
+        hour.ahead.push(Ahead { key: print.key, values: print.values, flush });
+        Verdict::New
     }
 
-    fn remember(&mut self, print: &Print, revision: i32) {
-        let known = Known { values: print.values, revision };
-        let hour = print.hour();
-        self.pending.insert(print.key, Pending { known, hour, flush: self.flush });
-        if let Some(keys) = self.hours.get_mut(&hour) {
-            self.remembered += usize::from(keys.insert(print.key, known).is_none());
-        }
-    }
-
-    /// Rows judged from now on belong to the next flush. Returns the number of the one that is closed.
-    pub fn close_flush(&mut self) -> u64 {
-        self.flush += 1;
-        self.flush - 1
+    /// Rows judged from now on belong to the next flush. Returns the number of the one that is closed; the first is 1.
+    pub fn close_flush(&mut self) -> u32 {
+        self.closed += 1;
+        self.closed
     }
 
     /// The rows of `flush` are committed: the lake remembers them now. Old hours are forgotten to stay in bounds.
-    pub fn committed(&mut self, flush: u64) {
-        self.pending.retain(|_, pending| pending.flush > flush);
-        while self.remembered > REMEMBERED_KEYS && self.hours.len() > 1 {
-            let Some((_, hour)) = self.hours_by_use.pop_first() else {
-                break;
-            };
-            self.used.remove(&hour);
-            self.remembered -= self.hours.remove(&hour).map_or(0, |keys| keys.len());
-        }
+    pub fn committed(&mut self, flush: u32) {
+        self.committed = flush;
+        self.hours.retain(|_, hour| hour.forget_committed(flush));
+        self.forget_long_unused();
     }
 
-    /// Marks hours as just used, so that they are not the first to be forgotten.
-    pub fn use_hours(&mut self, hours: &HashSet<i64>) {
-        for hour in hours {
-            if self.hours.contains_key(hour) {
-                self.touch(*hour);
+    /// Down to three quarters of the bound, so that it is not done again at once. Hours in use stay.
+    fn forget_long_unused(&mut self) {
+        let of_hour = |(number, hour): (&i64, &Hour)| (hour.used, *number, hour.len());
+        let mut by_use: Vec<_> = self.hours.iter().filter(|(_, hour)| hour.learnt).map(of_hour).collect();
+        let mut remembered: usize = by_use.iter().map(|(_, _, keys)| keys).sum();
+        if remembered <= REMEMBERED_KEYS {
+            return;
+        }
+        by_use.sort_unstable();
+        for (used, number, keys) in by_use {
+            if used == self.clock || remembered <= REMEMBERED_KEYS / 4 * 3 {
+                break;
+            }
+            remembered -= keys;
+            if let Entry::Occupied(mut hour) = self.hours.entry(number) {
+                hour.get_mut().learnt = false;
+                if !hour.get_mut().forget_committed(self.committed) {
+                    hour.remove();
+                }
             }
         }
     }
@@ -277,10 +293,13 @@ impl KeyIndex {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use rand::rngs::StdRng;
     use rand::{Rng, SeedableRng};
 
     use super::*;
+    use crate::print::HOUR_US;
 
     /// A lake and its hot rows, as plain lists: what the index must agree with.
     #[derive(Default)]
@@ -321,7 +340,18 @@ mod tests {
         Print { series, key, values: random.random_range(0..3), observed_us }
     }
 
+    /// Tells the index what it must know to judge `asked`, in two batches, with room for `most_keys`.
+    fn learn(index: &mut KeyIndex, asked: &[Vec<Print>], model: &Model, most_keys: usize) {
+        let unknown = index.unknown_hours(asked.iter().flatten());
+        let mut lesson = Lesson { most_keys, ..index.lesson(&unknown, asked) };
+        let half = model.committed.len() / 2;
+        lesson.take(model.committed[..half].iter().copied());
+        lesson.take(model.committed[half..].iter().copied());
+        index.learn(lesson);
+    }
+
     fn agrees_with_the_model(seed: u64) {
+        let most_keys = if seed.is_multiple_of(2) { REMEMBERED_KEYS } else { 20 };
         let mut random = StdRng::seed_from_u64(seed);
         let (mut model, mut index, mut closed) = (Model::default(), KeyIndex::new([], i64::MIN), None);
         for step in 0..400 {
@@ -329,15 +359,15 @@ mod tests {
                 0..80 => {
                     let prints: Vec<Print> =
                         (0..random.random_range(1..6)).map(|_| reading(&mut random, 1_000 + step / 4)).collect();
-                    let unknown = index.unknown_hours(&prints);
-                    index.learn(&unknown, model.committed.iter().copied());
-                    for print in prints {
+                    let prints = [prints];
+                    learn(&mut index, &prints, &model, most_keys);
+                    for print in prints.into_iter().flatten() {
                         let expected = model.verdict(&print);
                         assert_eq!(index.judge(&print), expected, "seed {seed}, step {step}, {print:?}");
                         match expected {
                             Verdict::New => model.hot.push((print, 0)),
                             Verdict::Revision(n) => model.hot.push((print, n)),
-                            Verdict::Duplicate => {}
+                            Verdict::Duplicate | Verdict::Unreadable => {}
                         }
                     }
                 }
@@ -357,14 +387,13 @@ mod tests {
                     index = model.opened();
                     closed = None;
                     for (print, _) in again {
-                        let unknown = index.unknown_hours(&[print]);
-                        index.learn(&unknown, model.committed.iter().copied());
+                        learn(&mut index, &[vec![print]], &model, most_keys);
                         let expected = model.verdict(&print);
                         assert_eq!(index.judge(&print), expected, "seed {seed}, step {step}, after a crash, {print:?}");
                         match expected {
                             Verdict::New => model.hot.push((print, 0)),
                             Verdict::Revision(n) => model.hot.push((print, n)),
-                            Verdict::Duplicate => {}
+                            Verdict::Duplicate | Verdict::Unreadable => {}
                         }
                     }
                 }
@@ -375,5 +404,36 @@ mod tests {
     #[test]
     fn every_verdict_is_that_of_a_full_search() {
         (0..200).for_each(agrees_with_the_model);
+    }
+
+    #[test]
+    fn rows_that_are_ahead_are_noted_and_forgotten_with_their_commit() {
+        let mut index = KeyIndex::new([], i64::MIN);
+        let print = |n: i64| Print { series: 1, key: n.unsigned_abs().into(), values: 0, observed_us: n * HOUR_US / 60 };
+        for n in 1..=120 {
+            assert_eq!(index.judge(&print(n)), Verdict::New);
+        }
+        assert!(index.hours.values().all(|hour| hour.keys.is_empty()), "nobody has asked for them");
+        let closed = index.close_flush();
+        assert_eq!(index.judge(&print(121)), Verdict::New);
+        index.committed(closed);
+        assert_eq!(index.hours.values().map(Hour::len).sum::<usize>(), 1);
+        assert_eq!(index.judge(&print(121)), Verdict::Duplicate);
+    }
+
+    #[test]
+    fn a_lesson_that_is_too_large_keeps_only_what_was_asked() {
+        let mut index = KeyIndex::new([], i64::MAX);
+        let print = |n: u32| Print { series: 1, key: n.into(), values: 7, observed_us: n.into() };
+        let asked = [vec![print(3), print(900)]];
+        let unknown = index.unknown_hours(asked.iter().flatten());
+        let mut lesson = Lesson { most_keys: 100, ..index.lesson(&unknown, &asked) };
+        for batch in 0..5 {
+            lesson.take((0..100).map(|n| (print(batch * 100 + n), 0)));
+        }
+        index.learn(lesson);
+        assert_eq!(index.hours.values().map(Hour::len).sum::<usize>(), 1);
+        assert_eq!([index.judge(&print(3)), index.judge(&print(900))], [Verdict::Duplicate, Verdict::New]);
+        assert_eq!(index.unknown_hours(&asked[0]), unknown, "the hour was not learnt as a whole");
     }
 }

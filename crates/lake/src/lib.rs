@@ -14,14 +14,21 @@
 mod dedup;
 mod delta;
 pub mod faulty;
+mod judge;
+mod known;
 mod ledger;
 mod maintenance;
+mod print;
 pub mod recover;
 mod reference;
 mod rejects;
 mod session;
+mod snapshot;
+mod sort;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,12 +38,15 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datasjo_table::Table;
 
 pub use arrow::array::RecordBatch;
+pub use judge::{Accepted, Incoming};
+pub use known::{Shown, concat};
 pub use ledger::{LEDGER, LedgerLine};
 pub use maintenance::{MaintenancePlan, MaintenanceReport};
+pub use reference::read_reference;
 pub use rejects::{REJECTS, RejectRow};
 pub use session::SqlError;
 pub use store::Root;
-pub use table::{Accepted, Incoming, LakeTable, TableStats};
+pub use table::{LakeTable, TableStats};
 
 /// How far a table has come: everything of journal `journal_id` up to `seq`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,12 +134,14 @@ pub struct Memory {
     pub query_bytes: usize,
     /// Look-back and compaction together; never shared with queries.
     pub own_bytes: usize,
+    /// All products' runs together; never shared with queries.
+    pub product_bytes: usize,
 }
 
 impl Default for Memory {
-    /// 1 GiB for queries, 256 MiB for the lake's own work.
+    /// 1 GiB for queries, 256 MiB for the lake's own work, 1 GiB for products.
     fn default() -> Self {
-        Self { query_bytes: 1 << 30, own_bytes: 256 << 20 }
+        Self { query_bytes: 1 << 30, own_bytes: 256 << 20, product_bytes: 1 << 30 }
     }
 }
 
@@ -147,6 +159,7 @@ pub struct Lake {
     ledger_now: Mutex<LedgerNow>,
     reference: RwLock<BTreeMap<String, RecordBatch>>,
     queries: Arc<RuntimeEnv>,
+    products: Arc<RuntimeEnv>,
 }
 
 impl Lake {
@@ -168,24 +181,39 @@ impl Lake {
     }
 
     /// Opens the lake under `root` with a table for each definition, and the tables of rejects and of the ledger. Tables
-    /// that are not there are made.
+    /// that are not there are made, and columns that a definition has gained are added. For the one process that writes.
     pub async fn open(root: Root, definitions: &[Arc<Table>], memory: Memory) -> Result<Self, LakeError> {
         let own = runtime(memory.own_bytes)?;
-        let mut tables = BTreeMap::new();
-        let own_tables = [(REJECTS, rejects::MEANING, rejects::schema()), (LEDGER, ledger::MEANING, ledger::schema())];
+        let mut tables = Vec::new();
         for definition in definitions {
-            let table = LakeTable::open_dataset(&root, definition.clone(), &own).await?;
-            tables.insert(definition.name.clone(), Arc::new(table));
+            tables.push(LakeTable::open_dataset(&root, definition.clone(), &own).await?);
         }
-        for (name, meaning, schema) in own_tables {
-            tables.insert(name.to_owned(), Arc::new(LakeTable::open_plain(&root, name, meaning, schema).await?));
+        tables.push(LakeTable::open_plain(&root, REJECTS, rejects::MEANING, rejects::schema()).await?);
+        tables.push(LakeTable::open_plain(&root, LEDGER, ledger::MEANING, ledger::schema()).await?);
+        Self::of(root, tables, memory)
+    }
+
+    /// Opens the lake under `root` to read it, beside the process that writes it. Makes and changes nothing: a table that is
+    /// not there is empty, and a column that is not there is null.
+    pub async fn open_to_read(root: Root, definitions: &[Arc<Table>], memory: Memory) -> Result<Self, LakeError> {
+        let own = runtime(memory.own_bytes)?;
+        let mut tables = Vec::new();
+        for definition in definitions {
+            tables.push(LakeTable::open_dataset_to_read(&root, definition.clone(), &own).await?);
         }
+        tables.push(LakeTable::open_plain_to_read(&root, REJECTS, rejects::schema()).await?);
+        tables.push(LakeTable::open_plain_to_read(&root, LEDGER, ledger::schema()).await?);
+        Self::of(root, tables, memory)
+    }
+
+    fn of(root: Root, tables: Vec<LakeTable>, memory: Memory) -> Result<Self, LakeError> {
         Ok(Self {
             root,
-            tables,
+            tables: tables.into_iter().map(|table| (table.name().to_owned(), Arc::new(table))).collect(),
             ledger_now: Mutex::default(),
             reference: RwLock::default(),
             queries: runtime(memory.query_bytes)?,
+            products: runtime(memory.product_bytes)?,
         })
     }
 

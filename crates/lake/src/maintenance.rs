@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use deltalake::DeltaTable;
 use deltalake::checkpoints;
 use deltalake::kernel::{Action, Add, Remove};
 use deltalake::operations::vacuum::VacuumMode;
 use deltalake::protocol::DeltaOperation;
-use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::writer::DeltaWriter;
 use futures::StreamExt;
 use serde::Serialize;
 
@@ -59,12 +61,12 @@ pub struct MaintenanceReport {
 }
 
 impl Lake {
-    /// Compacts, drops what is too old and makes checkpoints, table by table. Something that fails in one table is told
-    /// and does not keep the others waiting.
+    /// Drops what is too old, compacts and makes checkpoints, table by table and day by day. Something that fails is told and
+    /// keeps nothing else waiting: a table has one report of what was done, and an error for each thing that was not.
     pub async fn maintain(&self, plan: MaintenancePlan) -> Vec<Result<MaintenanceReport, LakeError>> {
         let mut reports = Vec::new();
         for table in self.tables() {
-            reports.push(table.maintain(plan).await);
+            reports.extend(table.maintain(plan).await);
         }
         reports
     }
@@ -80,32 +82,42 @@ impl Lake {
 }
 
 impl LakeTable {
-    async fn maintain(&self, plan: MaintenancePlan) -> Result<MaintenanceReport, LakeError> {
+    async fn maintain(&self, plan: MaintenancePlan) -> Vec<Result<MaintenanceReport, LakeError>> {
         let mut report = MaintenanceReport { table: self.name().to_owned(), ..Default::default() };
-        self.drop_old_days(plan, &mut report).await?;
-        let days = delta::files_by_day(&self.view().table)?;
-        for (day, files) in days {
+        let mut failed = Vec::new();
+        failed.extend(self.drop_old_days(plan, &mut report).await.err());
+        match self.days_to_compact(plan) {
+            Ok(days) => {
+                for (day, number) in days {
+                    failed.extend(self.compact_day(day, number, &mut report).await.err());
+                }
+            }
+            Err(error) => failed.push(error),
+        }
+        failed.extend(self.checkpoint(plan).await.err());
+        failed.into_iter().map(Err).chain([Ok(report)]).collect()
+    }
+
+    /// Days with too many files, oldest first, and their numbers.
+    fn days_to_compact(&self, plan: MaintenancePlan) -> Result<Vec<(String, i32)>, LakeError> {
+        let mut due = Vec::new();
+        for (day, files) in delta::files_by_day(&self.view().table)? {
             let Some(number) = day_number(&day) else { continue };
             let is_quiet = files.iter().all(|file| file.written_ms <= plan.quiet_since_ms);
             let limit = if number < plan.today && is_quiet { 1 } else { plan.max_open_day_files };
-            if files.len() > limit
-                && let Some((before, after)) = self.compact_day(&day, number).await?
-            {
-                report.files_before += before;
-                report.files_after += after;
-                report.compacted_days.push(day);
+            if files.len() > limit {
+                due.push((day, number));
             }
         }
-        report.compacted_days.sort();
-        self.checkpoint(plan).await?;
-        Ok(report)
+        due.sort();
+        Ok(due)
     }
 
-    /// Rewrites the files of one day, as one version of the table has them, as one sorted file, and tells how many there
-    /// were and are. Rows that arrive meanwhile are in files of their own and stay. `None` if something else changed the day.
-    async fn compact_day(&self, day: &str, number: i32) -> Result<Option<(usize, usize)>, LakeError> {
+    /// Rewrites the files of one day, as one version of the table has them, as one sorted file. Rows that arrive meanwhile are
+    /// in files of their own and stay. Nothing is done if something else changed the day.
+    async fn compact_day(&self, day: String, number: i32, report: &mut MaintenanceReport) -> Result<(), LakeError> {
         let view = self.view();
-        let files = delta::files_by_day(&view.table)?.remove(day).unwrap_or_default();
+        let files = delta::files_by_day(&view.table)?.remove(&day).unwrap_or_default();
         let adds = self.write_sorted_day(&view, number).await?;
         let rewritten = adds.len();
         let size = adds.iter().map(|a| a.size).sum();
@@ -113,16 +125,20 @@ impl LakeTable {
         let adds = adds.into_iter().map(|add| Add { data_change: false, ..add }).collect();
         let operation = DeltaOperation::Optimize { predicate: Some(format!("day = '{day}'")), target_size: size };
         let mut table = self.writer.lock().await;
-        let done = self.commit_maintenance(&mut table, removes, adds, operation).await?;
-        Ok(done.then_some((files.len(), rewritten)))
+        if self.commit_maintenance(&mut table, removes, adds, operation).await? {
+            report.files_before += files.len();
+            report.files_after += rewritten;
+            report.compacted_days.push(day);
+        }
+        Ok(())
     }
 
     async fn write_sorted_day(&self, view: &View, day: i32) -> Result<Vec<Add>, LakeError> {
-        let mut writer = RecordBatchWriter::for_table(&view.table)?.with_writer_properties(delta::writer_properties());
+        let mut writer = delta::writer(&view.table)?;
+        let at_rest = writer.arrow_schema();
         let mut rows = self.sorted_day(view, day)?.execute_stream().await?;
         while let Some(batch) = rows.next().await {
-            let batch = batch?;
-            writer.write(RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?).await?;
+            writer.write(in_order_of(&at_rest, &batch?)?).await?;
         }
         Ok(writer.flush().await?)
     }
@@ -194,7 +210,16 @@ impl LakeTable {
     }
 }
 
-fn day_number(day: &str) -> Option<i32> {
+/// The columns of a batch in the order of `schema`, which has no others.
+fn in_order_of(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let missing = |name: &str| ArrowError::SchemaError(format!("rows at rest have no column {name}"));
+    let column = |name: &str| batch.column_by_name(name).cloned().ok_or_else(|| missing(name));
+    let columns = schema.fields().iter().map(|field| column(field.name())).collect::<Result<Vec<_>, _>>()?;
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+/// Days since 1970 of a day as the log names it.
+pub(crate) fn day_number(day: &str) -> Option<i32> {
     let date: jiff::civil::Date = day.parse().ok()?;
     Some((date - jiff::civil::date(1970, 1, 1)).get_days())
 }

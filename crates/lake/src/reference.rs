@@ -16,10 +16,15 @@ impl Lake {
     /// Loads the CSV file `path` (UTF-8, comma, header) as table `name`; types are those all its values agree on. Replaces
     /// a table of that name.
     pub fn load_reference(&self, name: &str, path: &Path) -> Result<(), LakeError> {
-        let batch = read_csv(path).map_err(|source| LakeError::Reference { path: path.to_owned(), source })?;
+        let batch = read_reference(path)?;
         self.reference.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), batch);
         Ok(())
     }
+}
+
+/// The rows of the CSV file `path` (UTF-8, comma, header); types are those all its values agree on.
+pub fn read_reference(path: &Path) -> Result<RecordBatch, LakeError> {
+    read_csv(path).map_err(|source| LakeError::Reference { path: path.to_owned(), source })
 }
 
 fn read_csv(path: &Path) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {

@@ -24,7 +24,7 @@ pub struct RejectRow {
     pub code: String,
     /// A sentence for a person, naming column and value.
     pub reason: String,
-    /// The bytes, cut to 64 KiB.
+    /// The bytes, cut to 64 KiB; those of good readings that could not be judged (`lake_unreadable`) whole, to be given again.
     pub raw: Vec<u8>,
     /// Their true length.
     pub raw_bytes: i64,

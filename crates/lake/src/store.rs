@@ -42,9 +42,23 @@ impl Root {
             create_dirs_durably(directory)?;
             directory.canonicalize()
         };
-        let absolute = make().map_err(|source| LakeError::Directory { path: directory.to_owned(), source })?;
+        Self::at(make().map_err(|source| LakeError::Directory { path: directory.to_owned(), source })?)
+    }
+
+    fn at(absolute: PathBuf) -> std::result::Result<Self, LakeError> {
         let url = Url::from_directory_path(&absolute).map_err(|()| LakeError::Url { url: absolute.display().to_string() })?;
         Ok(Self { store: Arc::new(DurableFiles { inner: LocalFileSystem::new() }), url })
+    }
+
+    /// As [`Root::from_url`], to be read only: a local directory that is not there is an empty lake and is not made.
+    pub fn to_read(url: &str) -> std::result::Result<Self, LakeError> {
+        let local = Url::parse(url).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+        let Some(directory) = local else { return Self::from_url(url) };
+        let absolute = match directory.canonicalize() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::path::absolute(&directory),
+            found => found,
+        };
+        Self::at(absolute.map_err(|source| LakeError::Directory { path: directory, source })?)
     }
 
     /// A URL: `file:///...`, `s3://bucket/prefix`, `az://container/prefix`. Credentials of object stores come from the

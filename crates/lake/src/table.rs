@@ -1,15 +1,11 @@
 //! One table: rows at rest, rows in flight, and what is known of its keys.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array,
-};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::row::{RowConverter, SortField};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datasjo_table::{DAY, OBSERVED_AT, RECEIVED_AT, Table};
 use deltalake::DeltaTable;
@@ -17,8 +13,10 @@ use deltalake::kernel::Add;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::dedup::{KeyIndex, Print, Printer, Verdict};
+use crate::dedup::KeyIndex;
 use crate::delta::{self, Commit};
+use crate::print::Printer;
+use crate::sort;
 use crate::store::Root;
 use crate::{LakeError, Marker};
 
@@ -51,52 +49,15 @@ pub struct LakeTable {
     pub(crate) writer: Mutex<DeltaTable>,
     pub(crate) view: RwLock<View>,
     printer: Option<Printer>,
-    index: Mutex<KeyIndex>,
+    pub(crate) index: Mutex<KeyIndex>,
+    /// Days since 1970 in which the lake was found damaged.
+    pub(crate) unreadable_days: std::sync::Mutex<BTreeSet<i64>>,
     /// A commit whose outcome could not be read back.
     attempt: std::sync::Mutex<Option<Attempt>>,
-    closed_flush: AtomicU64,
+    closed_flush: AtomicU32,
     /// The version of the newest checkpoint made by this process; 0 before the first.
     pub(crate) checkpointed: AtomicU64,
     own: Option<Arc<RuntimeEnv>>,
-}
-
-/// Decoded rows of one feed, in the order of their deliveries.
-#[derive(Clone, Copy, Debug)]
-pub struct Incoming<'a> {
-    /// The feed that brought them.
-    pub feed: &'a str,
-    /// The rows, in the dataset's decoded schema.
-    pub rows: &'a RecordBatch,
-    /// For each row when it arrived (microseconds since 1970 UTC) and the journal's sequence number of its delivery.
-    pub arrived: &'a [(i64, u64)],
-}
-
-/// Part and row of every incoming row, by sequence number; rows of one delivery keep their order.
-fn by_arrival(parts: &[Incoming<'_>]) -> Vec<(usize, usize)> {
-    let rows = |(number, part): (usize, &Incoming<'_>)| (0..part.arrived.len()).map(move |row| (number, row)).collect::<Vec<_>>();
-    let mut order: Vec<(usize, usize)> = parts.iter().enumerate().flat_map(rows).collect();
-    if parts.len() > 1 {
-        order.sort_by_key(|&(part, row)| parts[part].arrived[row].1);
-    }
-    order
-}
-
-/// What became of the rows of one part.
-#[derive(Clone, Debug)]
-pub struct Accepted {
-    /// Per row of the batch: true if it was new or a revision and is visible now.
-    pub kept: Vec<bool>,
-    /// Per row: true if it revises an earlier value.
-    pub revised: Vec<bool>,
-}
-
-impl Accepted {
-    fn of(verdicts: &[Verdict]) -> Self {
-        Self {
-            kept: verdicts.iter().map(|v| *v != Verdict::Duplicate).collect(),
-            revised: verdicts.iter().map(|v| matches!(v, Verdict::Revision(_))).collect(),
-        }
-    }
 }
 
 /// Figures of a table.
@@ -104,7 +65,7 @@ impl Accepted {
 pub struct TableStats {
     /// Name.
     pub name: String,
-    /// Delta version.
+    /// Delta version; 0 also for a table that is not there.
     pub version: u64,
     /// Rows at rest, revisions included.
     pub rows: u64,
@@ -126,26 +87,55 @@ pub(crate) fn day_of(us: i64) -> i32 {
 }
 
 impl LakeTable {
+    /// Opens or makes the table of a dataset. A table that is damaged in places is opened too: then every row is looked up,
+    /// and the rows of days that cannot be read are for [`LakeTable::accept_readable`].
     pub(crate) async fn open_dataset(root: &Root, definition: Arc<Table>, own: &Arc<RuntimeEnv>) -> Result<Self, LakeError> {
-        let schema = definition.stored_schema();
-        let sort = [DAY].into_iter().chain(definition.series()).chain([OBSERVED_AT]).map(str::to_owned).collect();
-        let delta = delta::open_or_create(root, &definition.name, &definition.meaning, &schema).await?;
-        let mut table = Self::new(definition.name.clone(), schema, sort, delta);
-        table.printer = Some(Printer::new(&definition));
-        table.definition = Some(definition);
-        table.own = Some(own.clone());
-        let latest = table.latest_by_series().await?;
-        *table.index.get_mut() = latest;
-        let revised = table.holds_revisions().await?;
-        table.view.get_mut().unwrap_or_else(PoisonError::into_inner).revised = revised;
+        let delta = delta::open_or_create(root, &definition.name, &definition.meaning, &definition.stored_schema()).await?;
+        let mut table = Self::of_dataset(definition, delta, own).await;
+        let index = table.latest_by_series().await.unwrap_or_else(|error| {
+            tracing::error!(table = table.name, %error, "part of the table cannot be read; every row is looked up");
+            KeyIndex::new([], i64::MAX)
+        });
+        *table.index.get_mut() = index;
         Ok(table)
     }
 
+    /// Opens the table of a dataset to be read only. One that is not there is empty.
+    pub(crate) async fn open_dataset_to_read(
+        root: &Root,
+        definition: Arc<Table>,
+        own: &Arc<RuntimeEnv>,
+    ) -> Result<Self, LakeError> {
+        let delta = delta::open_to_read(root, &definition.name, &definition.stored_schema()).await?;
+        Ok(Self::of_dataset(definition, delta, own).await)
+    }
+
+    async fn of_dataset(definition: Arc<Table>, delta: DeltaTable, own: &Arc<RuntimeEnv>) -> Self {
+        let sort = [DAY].into_iter().chain(definition.series()).chain([OBSERVED_AT]).map(str::to_owned).collect();
+        let mut table = Self::new(definition.name.clone(), definition.stored_schema(), sort, delta);
+        table.printer = Some(Printer::new(&definition));
+        table.definition = Some(definition);
+        table.own = Some(own.clone());
+        // What cannot be read may hold some, and looking for them is never wrong.
+        let revised = table.holds_revisions().await.unwrap_or(true);
+        table.view.get_mut().unwrap_or_else(PoisonError::into_inner).revised = revised;
+        table
+    }
+
     pub(crate) async fn open_plain(root: &Root, name: &str, meaning: &str, schema: SchemaRef) -> Result<Self, LakeError> {
+        let delta = delta::open_or_create(root, name, meaning, &schema).await?;
+        Ok(Self::plain(name, schema, delta))
+    }
+
+    pub(crate) async fn open_plain_to_read(root: &Root, name: &str, schema: SchemaRef) -> Result<Self, LakeError> {
+        let delta = delta::open_to_read(root, name, &schema).await?;
+        Ok(Self::plain(name, schema, delta))
+    }
+
+    fn plain(name: &str, schema: SchemaRef, delta: DeltaTable) -> Self {
         let time = if schema.column_with_name(RECEIVED_AT).is_some() { RECEIVED_AT } else { "hour" };
         let sort = vec![DAY.to_owned(), "feed".to_owned(), time.to_owned()];
-        let delta = delta::open_or_create(root, name, meaning, &schema).await?;
-        Ok(Self::new(name.to_owned(), schema, sort, delta))
+        Self::new(name.to_owned(), schema, sort, delta)
     }
 
     fn new(name: String, schema: SchemaRef, sort: Vec<String>, delta: DeltaTable) -> Self {
@@ -159,8 +149,9 @@ impl LakeTable {
             view: RwLock::new(view),
             printer: None,
             index: Mutex::default(),
+            unreadable_days: std::sync::Mutex::default(),
             attempt: std::sync::Mutex::default(),
-            closed_flush: AtomicU64::new(0),
+            closed_flush: AtomicU32::new(0),
             checkpointed: AtomicU64::new(0),
             own: None,
         }
@@ -180,67 +171,12 @@ impl LakeTable {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn change_view(&self, change: impl FnOnce(&mut View)) {
+    pub(crate) fn change_view(&self, change: impl FnOnce(&mut View)) {
         change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(crate) fn own_runtime(&self) -> Option<&Arc<RuntimeEnv>> {
         self.own.as_ref()
-    }
-
-    /// Judges decoded rows, in the order in which their deliveries arrived whichever feed brought them, and makes the new and
-    /// revised ones visible. Returns a verdict list for each part.
-    pub async fn accept(&self, parts: &[Incoming<'_>]) -> Result<Vec<Accepted>, LakeError> {
-        let Some(printer) = &self.printer else { return Err(LakeError::NoTable { table: self.name.clone() }) };
-        let prints = parts.iter().map(|part| printer.prints(part.rows)).collect::<Result<Vec<_>, _>>()?;
-        let order = by_arrival(parts);
-        let in_order: Vec<Print> = order.iter().map(|&(part, row)| prints[part][row]).collect();
-        let mut index = self.index.lock().await;
-        let unknown = index.unknown_hours(&in_order);
-        if !unknown.is_empty() {
-            let rows = self.rows_of_hours(&unknown).await?;
-            index.learn(&unknown, rows.iter().flatten().copied());
-        }
-        index.use_hours(&in_order.iter().map(Print::hour).collect());
-        let mut verdicts: Vec<Vec<Verdict>> = prints.iter().map(|p| vec![Verdict::New; p.len()]).collect();
-        for ((part, row), print) in order.into_iter().zip(&in_order) {
-            verdicts[part][row] = index.judge(print);
-        }
-        let accepted: Vec<Accepted> = verdicts.iter().map(|v| Accepted::of(v)).collect();
-        let mut visible = Vec::new();
-        for (((part, prints), verdicts), accepted) in parts.iter().zip(&prints).zip(&verdicts).zip(&accepted) {
-            if accepted.kept.contains(&true) {
-                let observed_us: Vec<i64> = prints.iter().map(|p| p.observed_us).collect();
-                let stored = self.stored(part.feed, part.rows, part.arrived, &observed_us, verdicts)?;
-                visible.push(filter_record_batch(&stored, &BooleanArray::from(accepted.kept.clone()))?);
-            }
-        }
-        self.change_view(|view| {
-            view.revised |= accepted.iter().any(|a| a.revised.contains(&true));
-            view.hot.append(&mut visible);
-        });
-        Ok(accepted)
-    }
-
-    fn stored(
-        &self,
-        feed: &str,
-        decoded: &RecordBatch,
-        arrived: &[(i64, u64)],
-        observed_us: &[i64],
-        verdicts: &[Verdict],
-    ) -> Result<RecordBatch, LakeError> {
-        let revision = |v: &Verdict| if let Verdict::Revision(n) = v { *n } else { 0 };
-        let received = TimestampMicrosecondArray::from_iter_values(arrived.iter().map(|a| a.0)).with_timezone("UTC");
-        let own: [ArrayRef; 5] = [
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(feed, arrived.len()))),
-            Arc::new(received),
-            Arc::new(Int64Array::from_iter_values(arrived.iter().map(|a| i64::try_from(a.1).unwrap_or(i64::MAX)))),
-            Arc::new(Int32Array::from_iter_values(verdicts.iter().map(revision))),
-            Arc::new(Date32Array::from_iter_values(observed_us.iter().map(|us| day_of(*us)))),
-        ];
-        let columns = decoded.columns().iter().cloned().chain(own).collect();
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
     /// Appends rows that need no judging (rejects, ledger lines).
@@ -267,7 +203,7 @@ impl LakeTable {
         self.settle_attempt(&mut table).await?;
         let batches = self.view().flushing;
         if !batches.is_empty() {
-            let adds = delta::write_files(&table, &self.sorted(&batches)?).await?;
+            let adds = delta::write_files(&table, &batches, &sort::order(&batches, &self.sort)?).await?;
             self.commit_or_look(&mut table, &adds, marker, ledger, batches.len()).await?;
             let committed = table.clone();
             self.change_view(|view| {
@@ -290,7 +226,8 @@ impl LakeTable {
         let mut table = self.writer.lock().await;
         self.settle_attempt(&mut table).await?;
         if delta::marker(&table, &marker.journal_id).await? < marker.seq {
-            let adds = delta::write_files(&table, &self.sorted(&[rows])?).await?;
+            let batches = [rows];
+            let adds = delta::write_files(&table, &batches, &sort::order(&batches, &self.sort)?).await?;
             self.commit_or_look(&mut table, &adds, marker, serde_json::Value::Null, 0).await?;
         }
         Ok(table.clone())
@@ -339,18 +276,6 @@ impl LakeTable {
         *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = attempt;
     }
 
-    /// Day first, then series, then time: files of one day, and neighbours that compress and prune well.
-    fn sorted(&self, batches: &[RecordBatch]) -> Result<RecordBatch, LakeError> {
-        let all = concat_batches(&self.schema, batches)?;
-        let columns: Vec<ArrayRef> = self.sort.iter().filter_map(|name| all.column_by_name(name).cloned()).collect();
-        let kinds = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        let rows = RowConverter::new(kinds)?.convert_columns(&columns)?;
-        let mut order: Vec<usize> = (0..all.num_rows()).collect();
-        order.sort_by(|a, b| rows.row(*a).cmp(&rows.row(*b)));
-        let order = UInt64Array::from_iter_values(order.into_iter().map(|row| row as u64));
-        Ok(take_record_batch(&all, &order)?)
-    }
-
     /// Up to which sequence number of `journal_id` everything is committed.
     pub async fn marker(&self, journal_id: &str) -> Result<u64, LakeError> {
         delta::marker(&self.view().table, journal_id).await
@@ -376,7 +301,7 @@ impl LakeTable {
         Ok(TableStats {
             name: self.name.clone(),
             version: view.table.version().unwrap_or(0),
-            rows: view.table.snapshot()?.log_data().iter().filter_map(|f| f.num_records()).sum::<usize>() as u64,
+            rows: delta::rows(&view.table)?,
             hot_rows: self.hot_rows() as u64,
             files: files().count() as u64,
             bytes: files().map(|a| a.size.unsigned_abs()).sum(),

@@ -7,6 +7,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+/// Most rows of a table for people; it is gathered in memory, and nobody reads more.
+pub const TABLE_ROWS: usize = 10_000;
 
 /// A form: what it is called on the command line, and in HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +76,7 @@ impl Format {
 /// Writes batches in one form into any writer.
 pub enum Encoder<W: Write + Send> {
     /// Gathers up to its limit; a table needs all widths first.
-    Table(W, SchemaRef, Vec<RecordBatch>),
+    Table(W, Gathered),
     /// CSV.
     Csv(Box<arrow::csv::Writer<W>>),
     /// A JSON array.
@@ -84,25 +89,70 @@ pub enum Encoder<W: Write + Send> {
     Parquet(Box<ArrowWriter<W>>),
 }
 
+/// Rows of a table for people.
+pub struct Gathered {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    rows: usize,
+}
+
+impl Gathered {
+    fn new(schema: &SchemaRef) -> Self {
+        Self { schema: schema.clone(), batches: Vec::new(), rows: 0 }
+    }
+
+    /// Keeps what there is room for and counts the rest.
+    fn add(&mut self, batch: &RecordBatch) {
+        let room = TABLE_ROWS.saturating_sub(self.rows);
+        if room > 0 {
+            self.batches.push(batch.slice(0, room.min(batch.num_rows())));
+        }
+        self.rows += batch.num_rows();
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows > TABLE_ROWS
+    }
+
+    fn write(mut self, mut to: impl Write) -> Result<(), ArrowError> {
+        if self.batches.is_empty() {
+            self.batches.push(RecordBatch::new_empty(self.schema.clone()));
+        }
+        writeln!(to, "{}", pretty_format_batches(&self.batches)?)?;
+        if self.is_full() {
+            writeln!(to, "more than {TABLE_ROWS} rows: the others are left out; add a LIMIT, or ask for csv, ndjson or parquet")?;
+        }
+        Ok(())
+    }
+}
+
 impl<W: Write + Send> Encoder<W> {
     /// Starts an answer with `schema`. Nulls are written out in JSON, so that every object has every column.
     pub fn new(format: Format, schema: &SchemaRef, to: W) -> Result<Self, ArrowError> {
         let json = || arrow::json::WriterBuilder::new().with_explicit_nulls(true);
         Ok(match format {
-            Format::Table => Encoder::Table(to, schema.clone(), Vec::new()),
-            Format::Csv => Encoder::Csv(Box::new(arrow::csv::WriterBuilder::new().with_header(true).build(to))),
+            Format::Table => Encoder::Table(to, Gathered::new(schema)),
+            Format::Csv => Encoder::Csv(Box::new(csv(schema, to)?)),
             Format::Json => Encoder::Json(Box::new(json().build(to))),
             Format::Ndjson => Encoder::Ndjson(Box::new(json().build(to))),
             Format::Arrow => Encoder::Arrow(Box::new(arrow::ipc::writer::StreamWriter::try_new(to, schema)?)),
-            Format::Parquet => Encoder::Parquet(Box::new(ArrowWriter::try_new(to, schema.clone(), None)?)),
+            Format::Parquet => {
+                let compressed = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+                Encoder::Parquet(Box::new(ArrowWriter::try_new(to, schema.clone(), Some(compressed))?))
+            }
         })
+    }
+
+    /// True when more rows would be left out, so that they need not be computed.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Encoder::Table(_, gathered) if gathered.is_full())
     }
 
     /// Writes one batch.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         match self {
-            Encoder::Table(_, _, batches) => {
-                batches.push(batch.clone());
+            Encoder::Table(_, gathered) => {
+                gathered.add(batch);
                 Ok(())
             }
             Encoder::Csv(writer) => writer.write(batch),
@@ -116,19 +166,24 @@ impl<W: Write + Send> Encoder<W> {
     /// Ends the answer. An answer without rows is complete too: a header, `[]`, or a schema.
     pub fn finish(self) -> Result<(), ArrowError> {
         match self {
-            Encoder::Table(mut to, schema, mut batches) => {
-                if batches.is_empty() {
-                    batches.push(RecordBatch::new_empty(schema));
-                }
-                writeln!(to, "{}", pretty_format_batches(&batches)?).map_err(ArrowError::from)
-            }
+            Encoder::Table(to, gathered) => gathered.write(to),
             Encoder::Csv(_) => Ok(()),
-            Encoder::Json(mut writer) => writer.finish(),
+            Encoder::Json(mut writer) => {
+                writer.finish()?;
+                Ok(writer.get_mut().write_all(b"\n")?)
+            }
             Encoder::Ndjson(mut writer) => writer.finish(),
             Encoder::Arrow(mut writer) => writer.finish(),
             Encoder::Parquet(writer) => Ok(writer.close().map(|_| ())?),
         }
     }
+}
+
+/// The header goes out before the first row, so that an answer without rows has it too.
+fn csv<W: Write>(schema: &SchemaRef, to: W) -> Result<arrow::csv::Writer<W>, ArrowError> {
+    let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(to);
+    writer.write(&RecordBatch::new_empty(schema.clone()))?;
+    Ok(writer)
 }
 
 /// A writer whose bytes are taken out as they come.
@@ -159,31 +214,69 @@ mod tests {
 
     use arrow::array::Int64Array;
     use arrow::datatypes::{DataType, Field, Schema};
+    use bytes::Bytes;
+    use parquet::basic::CompressionCodec;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
 
-    fn encoded(format: Format, rows: &[Option<i64>]) -> String {
-        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]))
+    }
+
+    fn batch(rows: impl Into<Int64Array>) -> RecordBatch {
+        RecordBatch::try_new(schema(), vec![Arc::new(rows.into())]).unwrap()
+    }
+
+    fn bytes(format: Format, rows: &[Option<i64>]) -> Vec<u8> {
         let outlet = Outlet::default();
-        let mut encoder = Encoder::new(format, &schema, outlet.clone()).unwrap();
+        let mut encoder = Encoder::new(format, &schema(), outlet.clone()).unwrap();
         if !rows.is_empty() {
-            let column = Arc::new(Int64Array::from(rows.to_vec()));
-            encoder.write(&RecordBatch::try_new(schema, vec![column]).unwrap()).unwrap();
+            encoder.write(&batch(rows.to_vec())).unwrap();
         }
         encoder.finish().unwrap();
-        String::from_utf8_lossy(&outlet.take()).into_owned()
+        outlet.take()
+    }
+
+    fn encoded(format: Format, rows: &[Option<i64>]) -> String {
+        String::from_utf8_lossy(&bytes(format, rows)).into_owned()
     }
 
     #[test]
     fn an_answer_without_rows_is_complete() {
-        assert_eq!(encoded(Format::Json, &[]), "[]");
+        assert_eq!(encoded(Format::Json, &[]), "[]\n");
+        assert_eq!(encoded(Format::Csv, &[]), "n\n");
         assert!(encoded(Format::Table, &[]).contains("| n |"));
     }
 
     #[test]
     fn nulls_are_written_out() {
-        assert_eq!(encoded(Format::Json, &[Some(1), None]), r#"[{"n":1},{"n":null}]"#);
+        assert_eq!(encoded(Format::Json, &[Some(1), None]), "[{\"n\":1},{\"n\":null}]\n");
         assert_eq!(encoded(Format::Csv, &[Some(1), None]), "n\n1\n\"\"\n");
+    }
+
+    #[test]
+    fn a_table_for_people_ends_where_nobody_reads_on_and_says_so() {
+        let outlet = Outlet::default();
+        let mut encoder = Encoder::new(Format::Table, &schema(), outlet.clone()).unwrap();
+        let rows = i64::try_from(TABLE_ROWS).unwrap();
+        encoder.write(&batch((1..=rows).collect::<Vec<_>>())).unwrap();
+        assert!(!encoder.is_full(), "as many rows as fit");
+        encoder.write(&batch(vec![rows + 1])).unwrap();
+        assert!(encoder.is_full());
+        encoder.finish().unwrap();
+        let text = String::from_utf8(outlet.take()).unwrap();
+        let shown = text.lines().filter(|line| line.starts_with("| ")).count();
+        assert_eq!(shown, TABLE_ROWS + 1, "the header and the rows");
+        assert!(!text.contains("10001") && text.contains("more than 10000 rows"), "{}", text.lines().last().unwrap_or_default());
+        assert!(!encoded(Format::Table, &[Some(1)]).contains("left out"));
+    }
+
+    #[test]
+    fn parquet_is_compressed() {
+        let reader = SerializedFileReader::new(Bytes::from(bytes(Format::Parquet, &[Some(1)]))).unwrap();
+        let compression = reader.metadata().row_group(0).column(0).compression_codec();
+        assert_eq!(compression, CompressionCodec::ZSTD);
     }
 
     #[test]

@@ -1,16 +1,17 @@
 //! HTTP: `POST /v1/sql` (the query as the body) and `GET /v1/sql?q=`, `/healthz`, `/metrics`.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Query, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Json, Router};
 use datasjo_ingest::Progress;
 use datasjo_sources::{Health, HealthReport};
@@ -20,9 +21,10 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use crate::connection::{BoundedListener, Bounds, Requests, UnderWay};
 use crate::format::{Encoder, Format, Outlet};
 use crate::query::{Answer, Queries, QueryError};
 
@@ -32,7 +34,7 @@ const MAX_QUERY_BYTES: usize = 64 << 10;
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Encoded batches waiting for a client.
 const BATCHES_AHEAD: usize = 2;
-/// Longest wait for the next bytes of a request body.
+/// Longest wait for the whole body of a request.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the door answers from.
@@ -46,6 +48,8 @@ pub struct Door {
     pub health: Arc<Vec<(Arc<str>, Health)>>,
     /// Why the journal cannot be written, if so.
     pub journal_failure: watch::Receiver<Option<String>>,
+    /// How the products are doing, if any run.
+    pub pipelines: Option<Arc<dyn Fn() -> serde_json::Value + Send + Sync>>,
     /// The token SQL asks for; `None` only on loopback.
     pub token: Option<Arc<str>>,
 }
@@ -72,33 +76,81 @@ pub async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
 pub async fn serve(listener: TcpListener, door: Door, stop: CancellationToken) -> std::io::Result<()> {
     let router = Router::new()
         .route("/v1/sql", get(get_sql).post(post_sql))
+        .route("/v1/pipelines", get(pipelines))
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(MAX_QUERY_BYTES))
-        .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
+        .layer(from_fn_with_state(door.clone(), loopback_only))
+        .layer(from_fn(counted))
         .with_state(door);
-    // Small answers go out at once, not when the client has acknowledged what came before.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    let listener = BoundedListener::new(listener, Bounds::default());
+    let service = router.into_make_service_with_connect_info::<Requests>();
+    axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 
-async fn get_sql(State(door): State<Door>, Query(asked): Query<Asked>, headers: HeaderMap) -> Response {
-    match asked.q.clone() {
-        Some(sql) => answer(&door, &sql, &asked, &headers).await,
+/// While a request is answered, its connection is not expected to bring another.
+async fn counted(ConnectInfo(requests): ConnectInfo<Requests>, request: Request, next: Next) -> Response {
+    let _under_way = requests.begin();
+    next.run(request).await
+}
+
+/// Without a token whoever reaches this machine may ask, and so might a web page in a browser on it, under a name that was
+/// pointed here (DNS rebinding). The browser then says that name.
+async fn loopback_only(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    let name = host.or(request.uri().authority().map(Authority::as_str));
+    if door.token.is_none() && name.is_some_and(|name| !is_loopback(name)) {
+        return problem(StatusCode::FORBIDDEN, "Without sql.token this door answers to localhost, 127.0.0.1 and [::1] only.");
+    }
+    next.run(request).await
+}
+
+/// True for this machine's own names and addresses, with a port or without.
+fn is_loopback(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+async fn get_sql(
+    State(door): State<Door>,
+    ConnectInfo(requests): ConnectInfo<Requests>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Response {
+    if !may_ask(&door, &headers) {
+        return unknown();
+    }
+    match &asked.q {
+        Some(sql) => answer(&door, sql, &asked, &headers, requests.begin()).await,
         None => problem(StatusCode::BAD_REQUEST, "Give the query as ?q=SELECT ... or as the body of a POST."),
     }
 }
 
-async fn post_sql(State(door): State<Door>, Query(asked): Query<Asked>, headers: HeaderMap, sql: String) -> Response {
-    answer(&door, &sql, &asked, &headers).await
+async fn post_sql(
+    State(door): State<Door>,
+    ConnectInfo(requests): ConnectInfo<Requests>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    request: Request,
+) -> Response {
+    if !may_ask(&door, &headers) {
+        return unknown();
+    }
+    match timeout(BODY_TIMEOUT, String::from_request(request, &())).await {
+        Ok(Ok(sql)) => answer(&door, &sql, &asked, &headers, requests.begin()).await,
+        Ok(Err(refused)) => problem(refused.status(), &refused.body_text()),
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "The query did not come in time."),
+    }
 }
 
-async fn answer(door: &Door, sql: &str, asked: &Asked, headers: &HeaderMap) -> Response {
-    if !may_ask(door, headers) {
-        return problem(StatusCode::UNAUTHORIZED, "SQL needs the token of this instance: Authorization: Bearer ...");
-    }
+fn unknown() -> Response {
+    problem(StatusCode::UNAUTHORIZED, "SQL needs the token of this instance: Authorization: Bearer ...")
+}
+
+async fn answer(door: &Door, sql: &str, asked: &Asked, headers: &HeaderMap, under_way: UnderWay) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
     let format = match &asked.format {
         None => Format::from_accept(accept),
@@ -110,7 +162,7 @@ async fn answer(door: &Door, sql: &str, asked: &Asked, headers: &HeaderMap) -> R
         },
     };
     match door.queries.start(sql).await {
-        Ok(answer) => streamed(answer, format),
+        Ok(answer) => streamed(&door.queries, answer, format, under_way),
         Err(error) => failed(&error),
     }
 }
@@ -123,26 +175,26 @@ fn may_ask(door: &Door, headers: &HeaderMap) -> bool {
     given.is_some_and(|given| bool::from(given.as_bytes().ct_eq(token.as_bytes())))
 }
 
-/// Computes and encodes in a task of its own, batch by batch, as far as the client reads. A client that does not read for
+/// Computes and encodes on the threads of the queries, batch by batch, as far as the client reads. A client that does not read for
 /// [`CLIENT_TIMEOUT`] gives its turn to the next. An error half-way breaks the connection off, so that a cut answer is never
 /// taken for a whole one.
-fn streamed(answer: Answer, format: Format) -> Response {
+fn streamed(queries: &Queries, answer: Answer, format: Format, under_way: UnderWay) -> Response {
     let outlet = Outlet::default();
     let encoder = match Encoder::new(format, &answer.schema(), outlet.clone()) {
         Ok(encoder) => encoder,
         Err(error) => return failed(&QueryError::Encode(error)),
     };
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-    tokio::spawn(async move {
+    queries.spawn(async move {
         let chunks = Chunks { sender, outlet };
         if let Err(error) = chunks.send_all(answer, encoder).await {
             tracing::info!(reason = %error, "a query ended before its answer was complete");
         }
     });
-    let body = stream::unfold(Some(receiver), |receiver| async move {
-        let mut receiver = receiver?;
+    let body = stream::unfold(Some((receiver, under_way)), |waiting| async move {
+        let (mut receiver, under_way) = waiting?;
         match receiver.recv().await {
-            Some(Chunk::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(Chunk::Bytes(bytes)) => Some((Ok(bytes), Some((receiver, under_way)))),
             Some(Chunk::End) => None,
             None => Some((Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)), None)),
         }
@@ -163,7 +215,9 @@ struct Chunks {
 
 impl Chunks {
     async fn send_all(&self, mut answer: Answer, mut encoder: Encoder<Outlet>) -> Result<(), QueryError> {
-        while let Some(batch) = answer.next().await? {
+        while !encoder.is_full()
+            && let Some(batch) = answer.next().await?
+        {
             encoder.write(&batch)?;
             self.send(Chunk::Bytes(self.outlet.take())).await?;
         }
@@ -182,11 +236,12 @@ impl Chunks {
 
 fn failed(error: &QueryError) -> Response {
     let status = match error {
-        QueryError::Sql(_) | QueryError::Run(_) | QueryError::Long => StatusCode::BAD_REQUEST,
+        QueryError::Sql(_) | QueryError::Run(_) | QueryError::Long | QueryError::NoTable { .. } => StatusCode::BAD_REQUEST,
         QueryError::Rows(_) => StatusCode::PAYLOAD_TOO_LARGE,
         QueryError::Time(_) => StatusCode::GATEWAY_TIMEOUT,
         QueryError::Encode(_) => StatusCode::NOT_ACCEPTABLE,
         QueryError::Client => StatusCode::REQUEST_TIMEOUT,
+        QueryError::Task(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     problem(status, &error.to_string())
 }
@@ -195,6 +250,12 @@ fn failed(error: &QueryError) -> Response {
 fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({ "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(), "detail": detail });
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+/// How each product is doing: up to when it is answered, what its last run cost, why it stands still.
+async fn pipelines(State(door): State<Door>) -> Response {
+    let statuses = door.pipelines.as_ref().map_or_else(|| serde_json::json!({}), |told| told());
+    Json(statuses).into_response()
 }
 
 async fn healthz(State(door): State<Door>) -> Response {
@@ -236,4 +297,21 @@ async fn metrics(State(door): State<Door>) -> Response {
         each(|r| r.last_delivery_us.unwrap_or(0) as f64 / 1e6),
     );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for own in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "127.9.9.9", "[::1]:8080", "[::1]"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in
+            ["rebound.example:8080", "192.168.1.4:8080", "localhost.example", "127.0.0.1.example", "[fe80::1]", "", "a b"]
+        {
+            assert!(!is_loopback(other), "{other}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 #![warn(missing_docs)]
 
+mod connection;
 pub mod format;
 pub mod http;
 pub mod query;

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::now_us;
+use crate::machine_now_us;
 
 /// What a source is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,7 +35,7 @@ pub struct HealthReport {
     pub refused: u64,
     /// Connections lost or requests failed since the start.
     pub failures: u64,
-    /// Last delivery, microseconds since 1970 UTC; absent before the first.
+    /// Last delivery by this machine's clock, microseconds since 1970 UTC; absent before the first.
     pub last_delivery_us: Option<i64>,
 }
 
@@ -106,7 +106,7 @@ impl Health {
         self.change(|r| {
             r.deliveries += 1;
             r.payload_bytes += payload_bytes as u64;
-            r.last_delivery_us = Some(now_us());
+            r.last_delivery_us = Some(machine_now_us());
         });
     }
 

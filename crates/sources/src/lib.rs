@@ -15,7 +15,7 @@ pub mod poll;
 pub mod push;
 mod secret;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,7 +107,23 @@ pub trait Cursors: Send + Sync {
     fn store(&self, feed: &str, place: &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Microseconds since 1970 UTC on this machine's clock: the one place where `received_at` comes from.
+static CLOCK: OnceLock<Box<dyn Fn() -> i64 + Send + Sync>> = OnceLock::new();
+
+/// The time of what is taken in, in microseconds since 1970 UTC: the one place where `received_at` comes from. This machine's
+/// clock, unless [`set_clock`] named another.
 pub fn now_us() -> i64 {
+    CLOCK.get().map_or_else(machine_now_us, |clock| clock())
+}
+
+/// Microseconds since 1970 UTC on this machine's clock: for what happens to this process and its files, whatever town it serves.
+pub fn machine_now_us() -> i64 {
     jiff::Timestamp::now().as_microsecond()
+}
+
+/// Makes [`now_us`] show another time than this machine's, in the whole process and for good: that of a town that lives faster
+/// than we do. `clock` gives microseconds since 1970 UTC, is asked for every delivery and must not block. The first call counts.
+///
+/// Pauses, limits of requests, schedules of polls and ages of files keep to this machine's clock.
+pub fn set_clock(clock: impl Fn() -> i64 + Send + Sync + 'static) {
+    let _ = CLOCK.set(Box::new(clock));
 }

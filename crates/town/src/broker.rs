@@ -6,6 +6,8 @@ mod retained;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ const CONNECTIONS: usize = 10_000;
 #[derive(Debug)]
 pub struct Broker {
     addr: SocketAddr,
+    taken: Arc<AtomicU64>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -68,21 +71,28 @@ impl Broker {
     /// week, its queue holds a million messages, and messages never expire.
     pub async fn start(listen: SocketAddr) -> Result<Self, BrokerError> {
         let stop = CancellationToken::new();
+        let taken = Arc::new(AtomicU64::new(0));
         let (bound, addr) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("town-broker".to_owned())
             .spawn({
-                let stop = stop.clone();
-                move || serve(listen, bound, &stop)
+                let (stop, taken) = (stop.clone(), taken.clone());
+                move || serve(listen, taken, bound, &stop)
             })
             .map_err(BrokerError::Threads)?;
         let addr = addr.await.map_err(|_| BrokerError::Ended)??;
-        Ok(Self { addr, stop, thread: Some(thread) })
+        Ok(Self { addr, taken, stop, thread: Some(thread) })
     }
 
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Counts the messages that subscribers have acknowledged since the start; a message for two subscribers counts twice.
+    pub fn taken(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+        let taken = self.taken.clone();
+        Arc::new(move || taken.load(Ordering::Relaxed))
     }
 
     /// Cuts every connection, forgets every session and frees the port. Takes a second at most.
@@ -104,13 +114,18 @@ impl Drop for Broker {
 }
 
 /// The broker's thread: owns the runtime, so that its end is the end of everything spawned on it.
-fn serve(listen: SocketAddr, bound: oneshot::Sender<Result<SocketAddr, BrokerError>>, stop: &CancellationToken) {
+fn serve(
+    listen: SocketAddr,
+    taken: Arc<AtomicU64>,
+    bound: oneshot::Sender<Result<SocketAddr, BrokerError>>,
+    stop: &CancellationToken,
+) {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(bound.send(Err(BrokerError::Threads(error)))),
     };
     runtime.block_on(async {
-        match server(listen).await {
+        match server(listen, taken).await {
             Err(error) => drop(bound.send(Err(error))),
             Ok((server, addr)) => {
                 if bound.send(Ok(addr)).is_ok() {
@@ -128,14 +143,14 @@ fn serve(listen: SocketAddr, bound: oneshot::Sender<Result<SocketAddr, BrokerErr
     runtime.shutdown_timeout(Duration::from_secs(1));
 }
 
-async fn server(listen: SocketAddr) -> Result<(MqttServer, SocketAddr), BrokerError> {
+async fn server(listen: SocketAddr, taken: Arc<AtomicU64>) -> Result<(MqttServer, SocketAddr), BrokerError> {
     let bind = |error: rmqtt::net::Error| BrokerError::Bind { addr: listen, source: error.into() };
     let listener = listener(listen).map_err(bind)?;
     let addr = listener.local_addr().map_err(bind)?;
     // By default rmqtt refuses connections while the machine is busy, and a machine that builds and tests is.
     let context = ServerContext::new().busy_check_enable(false).build().await;
     *context.extends.retain_mut().await = Box::new(Retained::default());
-    Guard::new(context.clone()).install().await;
+    Guard::new(context.clone(), taken).install().await;
     Ok((MqttServer::new(context).listener_by_id(listener, addr.port()).build(), addr))
 }
 

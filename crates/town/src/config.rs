@@ -6,7 +6,12 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::model::{GAUGES, LOTS, METERS, POINTS, RAIN_PATH, RIVER, Reports, SOIL_PROBES, STATIONS, ZONES};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{
+    CATCHMENT_KM2, GAUGES, LOTS, METERS, Meter, POINTS, RAIN_PATH, RIVER, RIVER_AT_ZERO_CM, RIVER_CM_BY_FLOW,
+    RIVER_FLOW_EXPONENT, Reports, STATIONS, Town, ZONES,
+};
 use crate::served::COUNTS_PATH;
 
 /// Feed files by name (the file is `<name>.toml`), with the placeholders.
@@ -35,9 +40,24 @@ pub fn fill(feed: &str, mqtt: SocketAddr, http: SocketAddr, token_file: &Path) -
     feed.replace("@MQTT@", &mqtt.to_string()).replace("@HTTP@", &http.to_string()).replace("@TOKEN_FILE@", &token_file)
 }
 
-/// Reference tables by name (the file is `<name>.csv`).
-pub fn reference_files() -> Vec<(&'static str, String)> {
-    vec![("lots", lots()), ("zones", zones()), ("meters", meters()), ("points", points()), ("gauges", gauges())]
+/// Reference tables by name (the file is `<name>.csv`): what the products need to know of the town, with its devices' own ids.
+/// Matches are those of 400 days from the town's start.
+pub fn reference_files(town: &Town) -> Vec<(&'static str, String)> {
+    vec![
+        ("parking_lots", parking_lots(town)),
+        ("parking_devices", parking_devices()),
+        ("parking_class_weights", parking_class_weights()),
+        ("parking_alternatives", parking_alternatives()),
+        ("parking_events", parking_events(town)),
+        ("zones", zones()),
+        ("meters", meters()),
+        ("leak_thresholds", LEAK_THRESHOLDS.to_owned()),
+        ("water_prices", "price_nok_per_m3,reason\n25.0,what the demo town says a cubic metre costs it\n".to_owned()),
+        ("catchments", catchments()),
+        ("catchment_gauges", table("catchment_id,gauge_id", GAUGES.iter().map(|gauge| format!("{},{}", RIVER.id, gauge.id)))),
+        ("flood_parameters", format!("{FLOOD_PARAMETERS}\nnone,1900-01-01T00:00:00Z{}\n", ",0.5".repeat(30))),
+        ("points", table("point_id,name", POINTS.iter().map(|point| format!("{},{}", point.id, point.name)))),
+    ]
 }
 
 fn mqtt(dataset: &str, topics: &str, decode: &str) -> String {
@@ -187,41 +207,113 @@ fn table(header: &str, rows: impl Iterator<Item = String>) -> String {
     csv
 }
 
-fn lots() -> String {
+/// An hour between two signs of life of a camera, and ten minutes for one that comes late.
+const STALE_AFTER_S: u32 = 4_200;
+
+fn parking_lots(town: &Town) -> String {
+    let start = town.config().start;
     let row = |lot: &crate::model::Lot| {
-        let lines = "Device1Scenario1,Device1Scenario2,Device1Scenario3";
-        format!("{},{},{},{},{},{lines}", lot.id, lot.name, lot.spaces, lot.overnight, lot.camera)
+        let cars = town.cars_in(lot, start);
+        format!("{},{},{},{cars},{},{},{STALE_AFTER_S}", lot.id, lot.name, lot.spaces, lot.full_at(), lot.free_again_at())
     };
-    table("lot_id,name,spaces,overnight,device_id,line_in,line_out,area", LOTS.iter().map(row))
+    table("lot,name,capacity,initial_occupied,full_at,free_again_at,stale_after_s", LOTS.iter().map(row))
 }
 
+fn parking_devices() -> String {
+    let rows = LOTS.iter().flat_map(|lot| {
+        let gate = format!("{},,{},gate", lot.camera, lot.id);
+        [gate, format!("{},Device1Scenario3,{},view", lot.camera, lot.id)]
+    });
+    table("device_id,area,lot,role", rows)
+}
+
+/// Two-wheelers and people take no space.
+fn parking_class_weights() -> String {
+    let weights = [("car", 1.0), ("truck", 1.0), ("bus", 1.0), ("vehicle", 1.0), ("two_wheeler", 0.0), ("person", 0.0)];
+    let rows = LOTS.iter().flat_map(|lot| weights.iter().map(move |(class, spaces)| format!("{},{class},{spaces:?}", lot.id)));
+    table("lot,vehicle_class,spaces", rows)
+}
+
+/// Metres on foot from one car park to another.
+fn parking_alternatives() -> String {
+    let distances =
+        [("traffhuset", "sentrum", 450.0), ("traffhuset", "aker-stadion", 900.0), ("sentrum", "aker-stadion", 1100.0)];
+    let rows = distances.iter().flat_map(|(a, b, metres)| [(a, b, metres), (b, a, metres)]);
+    table("lot,alternative,distance_m", rows.map(|(lot, other, metres)| format!("{lot},{other},{metres:?}")))
+}
+
+/// How far ahead the matches are known.
+const EVENTS_KNOWN: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// The first line is of no car park; it tells the types in a town without matches.
+fn parking_events(town: &Town) -> String {
+    let start = town.config().start;
+    let until = start.checked_add(EVENTS_KNOWN).unwrap_or(Timestamp::MAX);
+    let spaces = |id: &str| LOTS.iter().find(|lot| lot.id == id).map_or(0, |lot| lot.spaces);
+    let matches = town.matches(start, until).into_iter();
+    let rows = matches.map(|one| format!("{},{},{},{}.0,Match", one.lot, one.from, one.until, spaces(one.lot)));
+    let none = "none,1970-01-01T00:00:00Z,1970-01-01T01:00:00Z,0.5,none".to_owned();
+    table("lot,starts_at,ends_at,vehicles,name", std::iter::once(none).chain(rows))
+}
+
+/// Properties, mains and pressure are invented, in proportion to the zones' use; they serve the leakage level alone.
 fn zones() -> String {
-    table("zone_id,name,use_m3_per_day", ZONES.iter().map(|zone| format!("{},{},{}", zone.id, zone.name, zone.use_m3_per_day)))
-}
-
-fn meters() -> String {
-    let row = |meter: &crate::model::Meter| {
-        let reports = match meter.reports {
-            Reports::Register => "register",
-            Reports::Flow => "flow",
-        };
-        format!("{},{},{},{reports},{}", meter.id, meter.zone, meter.role, meter.range_m3)
+    let row = |zone: &crate::model::Zone| {
+        let properties = (zone.use_m3_per_day / 0.8).round();
+        let (connections, mains_km, private_km) = (properties * 0.4, properties * 0.006, properties * 0.004);
+        format!(
+            "{},{},NO,{properties:.0},{mains_km:.1},{connections:.0},{private_km:.1},50.0,{:?}",
+            zone.id, zone.name, zone.use_m3_per_day
+        )
     };
-    table("meter_id,zone_id,role,reports,range_m3", METERS.iter().map(row))
+    let header = "zone_id,name,calendar,properties,mains_km,connections,private_pipes_km,pressure_m,use_m3_per_day";
+    table(header, ZONES.iter().map(row))
 }
 
-fn points() -> String {
-    table("point_id,name", POINTS.iter().map(|point| format!("{},{}", point.id, point.name)))
+/// What a product calls a submeter the town calls a building's meter. There is no tank, so no area.
+fn meters() -> String {
+    let row = |meter: &Meter| {
+        let role = if meter.role == "building" { "submeter" } else { meter.role };
+        let (quantity, range) = match meter.reports {
+            Reports::Register => ("register", format!("{:?}", meter.range_m3)),
+            Reports::Flow => ("flow", String::new()),
+        };
+        format!("{},{},{role},{quantity},900,{range},", meter.id, meter.zone)
+    };
+    table("meter_id,zone_id,role,quantity,interval_s,register_max_m3,area_m2", METERS.iter().map(row))
 }
 
-fn gauges() -> String {
-    let rain = GAUGES.iter().map(|gauge| format!("{},{},rain,,,", gauge.id, gauge.name));
-    let [yellow, orange, red] = RIVER.thresholds_cm;
-    let river = format!("{},{},river,{yellow},{orange},{red}", RIVER.id, RIVER.name);
-    let soil = SOIL_PROBES.iter().map(|probe| format!("{probe},{probe},soil_moisture,,,"));
-    let air = STATIONS.iter().map(|station| format!("{station},{station},air_temperature,,,"));
-    table("gauge_id,name,kind,yellow_cm,orange_cm,red_cm", rain.chain([river]).chain(soil).chain(air))
+/// As of the products' own measurements on development sets.
+const LEAK_THRESHOLDS: &str = "part_kind,threshold,share_at_least,reason
+zone,3.5,0.003,about one false alarm a zone and year
+pipes,2.5,0.003,inlet less buildings is far quieter than a zone
+building,3.5,0.003,as a zone
+";
+
+/// The river with its rating curve turned round. Nobody measures evaporation in the town.
+fn catchments() -> String {
+    let flow =
+        |stage_cm: u32| ((f64::from(stage_cm) - RIVER_AT_ZERO_CM) / RIVER_CM_BY_FLOW).max(0.0).powf(1.0 / RIVER_FLOW_EXPONENT);
+    let [yellow, orange, red] = RIVER.thresholds_cm.map(flow);
+    let (exponent, station) = (1.0 / RIVER_FLOW_EXPONENT, STATIONS[0]);
+    let factor = RIVER_CM_BY_FLOW.powf(-exponent);
+    let river = format!(
+        "{},{},{CATCHMENT_KM2:?},3600,62.7,{station},none,{yellow:.2},{orange:.2},{red:.2},\
+         {factor:.9},{RIVER_AT_ZERO_CM:?},{exponent:.9}",
+        RIVER.id, RIVER.id
+    );
+    let header = "catchment_id,station_id,area_km2,step_s,latitude_deg,temperature_sensor_id,evaporation_area_id,yellow_m3_per_s,\
+                  orange_m3_per_s,red_m3_per_s,rating_factor,rating_zero_cm,rating_exponent";
+    table(header, std::iter::once(river))
 }
+
+/// As `datasjo calibrate flood` writes them. Nothing is calibrated here, so the products take their default parameters; the one
+/// line is of no catchment and tells the types.
+const FLOOD_PARAMETERS: &str = "catchment_id,valid_from,production_mm,exchange_mm_per_h,routing_mm,delay_h,melt_mm_per_degc_day,\
+    snow_correction,band_range_degc,evaporation_factor,fit,observed_constant,observed_discharge,observed_rise,observed_rain_0_3,\
+    observed_rain_3_6,observed_rain_6_12,observed_rain_12_24,observed_api,observed_api_rain,observed_warmth,forecast_constant,\
+    forecast_discharge,forecast_rise,forecast_rain_0_3,forecast_rain_3_6,forecast_rain_6_12,forecast_rain_12_24,forecast_api,\
+    forecast_api_rain,forecast_warmth,forecast_ahead";
 
 #[cfg(test)]
 mod tests {
@@ -239,9 +331,20 @@ mod tests {
 
     #[test]
     fn every_line_of_a_reference_table_has_the_cells_of_its_header() {
-        for (name, csv) in reference_files() {
+        let start = "2026-05-04T00:00:00Z".parse().unwrap();
+        let town = Town::new(crate::model::TownConfig { seed: 7, start }).unwrap();
+        for (name, csv) in reference_files(&town) {
             let cells: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
             assert!(cells.len() > 1 && cells.iter().all(|n| *n == cells[0]), "{name}: {csv}");
         }
+    }
+
+    #[test]
+    fn the_rating_curve_gives_back_the_flow_behind_a_stage() {
+        let river = catchments().lines().nth(1).unwrap().to_owned();
+        let cells: Vec<f64> = river.split(',').skip(7).map(|cell| cell.parse().unwrap()).collect();
+        let [yellow, _, _, factor, zero, exponent] = cells[..] else { panic!("{river}") };
+        let flow = factor * (f64::from(RIVER.thresholds_cm[0]) - zero).powf(exponent);
+        assert!((flow - yellow).abs() < 0.01, "{flow} and {yellow} m3/s");
     }
 }

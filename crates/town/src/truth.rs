@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::calendar::instant;
 use crate::messages::{Sent, What};
-use crate::model::{Fault, Town};
+use crate::model::{Fault, Full, Town};
 
 /// What is true of a span of time: what was sent, what of it is a reading, and what was planted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +19,8 @@ pub struct Truth {
     pub datasets: BTreeMap<&'static str, DatasetTruth>,
     /// Leaks, dead cameras and all else that was planted, in order of its beginning.
     pub faults: Vec<Fault>,
+    /// When each car park was full.
+    pub full: Vec<Full>,
 }
 
 /// What was sent for one dataset. `sent = readings + duplicates`; garbage is apart.
@@ -62,7 +64,7 @@ impl Town {
         for sent in self.sent(from, until) {
             datasets.entry(sent.dataset).or_default().count(sent, &mut seen);
         }
-        Truth { from, until, datasets, faults: self.faults(from, until) }
+        Truth { from, until, datasets, faults: self.faults(from, until), full: self.full(from, until) }
     }
 }
 
@@ -99,7 +101,7 @@ impl Truth {
         self.datasets.values().map(|dataset| dataset.garbage).sum()
     }
 
-    /// Writes `truth.json` (everything), `faults.csv` and `readings_by_day.csv` into `<dir>/truth/`.
+    /// Writes `truth.json` (everything), `faults.csv`, `full_car_parks.csv` and `readings_by_day.csv` into `<dir>/truth/`.
     ///
     /// # Errors
     /// If the directory or a file cannot be written.
@@ -110,6 +112,7 @@ impl Truth {
         let json = json.map_err(|source| TruthError { path: dir.join("truth.json"), source })?;
         write(dir.join("truth.json"), json)?;
         write(dir.join("faults.csv"), self.faults_csv())?;
+        write(dir.join("full_car_parks.csv"), self.full_csv())?;
         write(dir.join("readings_by_day.csv"), self.readings_by_day_csv())
     }
 
@@ -119,6 +122,14 @@ impl Truth {
             let kind = serde_json::to_value(fault.kind).unwrap_or_default();
             let kind = kind.as_str().unwrap_or_default();
             csv.push_str(&format!("{kind},{},{},{},{},{}\n", fault.what, fault.from, fault.until, fault.size, fault.unit));
+        }
+        csv
+    }
+
+    fn full_csv(&self) -> String {
+        let mut csv = "lot,from,until\n".to_owned();
+        for full in &self.full {
+            csv.push_str(&format!("{},{},{}\n", full.lot, full.from, full.until));
         }
         csv
     }

@@ -34,7 +34,7 @@ pub(crate) fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
 
 /// Prints every setting in force.
 pub(crate) fn explain(dir: &Path) -> anyhow::Result<bool> {
-    print!("{}", config::explain(&super::load(dir)?));
+    super::say(&config::explain(&super::load(dir)?))?;
     Ok(true)
 }
 

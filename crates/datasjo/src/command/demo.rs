@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use datasjo_sources::State;
 use datasjo_town::{Broker, Endpoints, Pace, Progress, Town, TownConfig, VirtualClock, served};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Demo;
@@ -20,6 +21,16 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 /// How often, and how long at most, a stopping town looks whether its messages have arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LAST_MESSAGES: Duration = Duration::from_secs(10);
+/// Longest wait at the start for every feed to listen.
+const FEEDS_UP: Duration = Duration::from_secs(20);
+
+/// A history up to this long has the fine step of the clock.
+const SHORT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Steps of the town's clock while the past is sent: what was sent is received at most so much later. Each step costs a pause
+/// of some milliseconds, until the journal is synced and says so. Two minutes are what a car park's sign may be late, and a week
+/// of them costs about a minute; over months, where leaks are what one looks for, ten minutes are fine enough.
+const FINE_STEP: SignedDuration = SignedDuration::from_mins(2);
+const COARSE_STEP: SignedDuration = SignedDuration::from_mins(10);
 
 /// Starts the town, or goes on with the one in the directory.
 pub(crate) async fn run(args: Demo) -> anyhow::Result<bool> {
@@ -32,17 +43,27 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<bool> {
     let cancel = CancellationToken::new();
     let broker = Broker::start(LOOPBACK).await?;
     let roads = served::serve(town.clone(), clock.clone(), LOOPBACK, cancel.clone()).await?;
-    let token = write_config(&dir, args.port, broker.addr(), roads)?;
+    let token = write_config(&dir, args.port, &town, broker.addr(), roads)?;
     let config = config::load(&dir.join("config"))?;
+    // What is received is received in the town's time, and that is the time of its products.
+    let town_time = clock.clone();
+    datasjo_sources::set_clock(move || town_time.now().as_microsecond());
     let instance = Instance::start(&config).await?;
     let push = instance.push.context("the demo's configuration has no push listener")?;
     greet(&args, &dir, &instance, broker.addr());
+    all_listen(&instance).await;
     let sender = Sender {
         town: town.clone(),
         clock,
         dir: dir.clone(),
         cancel: cancel.clone(),
-        endpoints: Endpoints { mqtt: broker.addr(), push_url: format!("http://{push}"), push_token: token, http: client()? },
+        endpoints: Endpoints {
+            mqtt: broker.addr(),
+            push_url: format!("http://{push}"),
+            push_token: token,
+            http: client()?,
+            taken: Some(broker.taken()),
+        },
     };
     let living = tokio::spawn(sender.live(life.from, life.now, args.speed));
     super::until_stopped(args.run_for).await?;
@@ -58,6 +79,19 @@ pub(crate) async fn run(args: Demo) -> anyhow::Result<bool> {
     town.truth(life.start, sent.reached).write(&dir)?;
     println!("sent until {}; what is true of it stands in {}", sent.reached, dir.join("truth").display());
     Ok(true)
+}
+
+/// What is published before a feed has subscribed reaches nobody.
+async fn all_listen(instance: &Instance) {
+    let all_up = || instance.ingest.health().iter().all(|(_, health)| health.report().state == State::Up);
+    let all = async {
+        while !all_up() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(FEEDS_UP, all).await.is_err() {
+        eprintln!("some feeds do not listen yet; /healthz says which");
+    }
 }
 
 /// What the broker acknowledged may still be with it, and this broker forgets when it stops.
@@ -100,7 +134,7 @@ impl Life {
 }
 
 /// Writes the demo's configuration and its push token, and returns the token.
-fn write_config(dir: &Path, port: u16, mqtt: SocketAddr, roads: SocketAddr) -> anyhow::Result<String> {
+fn write_config(dir: &Path, port: u16, town: &Town, mqtt: SocketAddr, roads: SocketAddr) -> anyhow::Result<String> {
     let config = dir.join("config");
     for folder in ["feeds", "reference"] {
         std::fs::create_dir_all(config.join(folder))?;
@@ -121,7 +155,7 @@ fn write_config(dir: &Path, port: u16, mqtt: SocketAddr, roads: SocketAddr) -> a
         let text = datasjo_town::config::fill(&text, mqtt, roads, &token_path);
         std::fs::write(config.join("feeds").join(format!("{name}.toml")), text)?;
     }
-    for (name, text) in datasjo_town::config::reference_files() {
+    for (name, text) in datasjo_town::config::reference_files(town) {
         std::fs::write(config.join("reference").join(format!("{name}.csv")), text)?;
     }
     Ok(token)
@@ -161,8 +195,23 @@ fn greet(args: &Demo, dir: &Path, instance: &Instance, broker: SocketAddr) {
     println!(
         "  datasjo query --url {url} \"SELECT feed, sum(received) AS received, sum(committed) AS committed, sum(duplicate) AS duplicate, sum(rejected) AS rejected, sum(in_flight) AS in_flight FROM ledger GROUP BY feed ORDER BY feed\""
     );
+    println!("  datasjo query --url {url} \"{FREE_SPACES}\"");
+    println!("  datasjo query --url {url} \"{OPEN_LEAKS}\"");
+    println!("  datasjo query --url {url} \"{WARNINGS}\"");
     println!("  curl '{url}/v1/sql?format=csv' -d 'SELECT * FROM river ORDER BY observed_at DESC LIMIT 5'");
+    println!("When it is stopped:");
+    println!("  datasjo --config {} alerts", dir.join("config").display());
 }
+
+/// What the signs show.
+const FREE_SPACES: &str = "SELECT lot, observed_at, shown, free_low, free_high, go_to, go_to_free FROM parking_free \
+                           ORDER BY observed_at DESC, lot LIMIT 3";
+/// Leaks that are open on the newest day; it takes a history of a month to know what is usual (--history 35d).
+const OPEN_LEAKS: &str = "SELECT zone_id, part, level, class, started_at, size_lps, cost_nok_per_week FROM leak_alerts \
+                          WHERE level > 0 AND observed_at = (SELECT max(observed_at) FROM leak_alerts)";
+/// When the river was expected to reach a threshold.
+const WARNINGS: &str = "SELECT observed_at, class, discharge_m3_per_s, expected_m3_per_s, expected_peak_at FROM flood_warnings \
+                        WHERE level > 0 ORDER BY observed_at DESC LIMIT 5";
 
 struct Sender {
     town: Arc<Town>,
@@ -176,13 +225,17 @@ impl Sender {
     /// Sends the past as fast as it is taken, with a bar, then lives on at `speed`.
     async fn live(self, from: Timestamp, now: Timestamp, speed: f64) -> anyhow::Result<Progress> {
         // After a run at a multiple of our time the town is ahead of us, and there is no past to send.
-        let past = Pace { from, until: Some(now.max(from)), speed: 0.0 };
+        let until = now.max(from);
+        let step = if until.duration_since(from) <= SHORT { FINE_STEP } else { COARSE_STEP };
+        let past = Pace { from, until: Some(until), speed: 0.0, step: Some(step) };
         let bar = bar(from, now);
         let mut sent = self.send(past, |p| show(&bar, from, p)).await?;
         bar.finish_and_clear();
         if !self.cancel.is_cancelled() {
             println!("the past is sent: {} messages acknowledged, {} refused; now live", sent.acknowledged, sent.refused);
-            let live = Pace { from: sent.reached, until: None, speed };
+            // At speed 0 life goes on as fast as the past did.
+            let step = (speed <= 0.0).then_some(COARSE_STEP);
+            let live = Pace { from: sent.reached, until: None, speed, step };
             let past = sent.acknowledged;
             sent = self.send(live, |_| {}).await?;
             sent.acknowledged += past;

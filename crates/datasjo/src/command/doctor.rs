@@ -1,13 +1,15 @@
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
 use std::sync::Arc;
 
-use datasjo_journal::{Journal, Limits};
-use datasjo_lake::{Lake, LakeTable};
+use datasjo_journal::Look;
+use datasjo_lake::{LEDGER, Lake, LakeTable};
 use serde::Serialize;
 
 use crate::args::Json;
 use crate::config::Config;
-use crate::instance::{journal_path, open_lake};
+use crate::instance::{journal_path, open_lake_to_read};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -34,57 +36,110 @@ impl Finding {
 /// Looks at everything and changes nothing; false if anything needs a person.
 pub(crate) async fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
     let config = super::load(dir)?;
-    let lake = open_lake(&config).await?;
-    let mut findings = markers(&config, &lake).await?;
+    let (at_rest, mut findings) = journal(&config);
+    let lake = open_lake_to_read(&config).await?;
+    if let Some(journal) = &at_rest {
+        findings.extend(markers(&lake, journal).await?);
+        findings.extend(accounts(&lake, journal).await?);
+    }
     findings.extend(ledger(&lake).await?);
     for table in lake.tables() {
         findings.extend(doubles(&lake, table).await?);
         findings.extend(files(&lake, table)?);
         findings.extend(sensors(&lake, table).await?);
     }
-    let well = findings.iter().all(|f| f.well);
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&findings)?);
-        return Ok(well);
-    }
-    for finding in &findings {
-        let sign = if finding.well { "ok  " } else { "LOOK" };
-        println!("{sign} {:<8} {:<20} {}", finding.check, finding.subject, finding.found);
-    }
-    println!("note mosquitto lets only 20 messages wait for their acknowledgement unless max_inflight_messages says more");
-    Ok(well)
+    let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&findings)?) } else { lines(&findings) };
+    super::say(&text)?;
+    Ok(findings.iter().all(|f| f.well))
 }
 
-async fn markers(config: &Config, lake: &Lake) -> anyhow::Result<Vec<Finding>> {
+fn lines(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let sign = if finding.well { "ok  " } else { "LOOK" };
+        let _ = writeln!(text, "{sign} {:<8} {:<20} {}", finding.check, finding.subject, finding.found);
+    }
+    text.push_str("note mosquitto lets only 20 messages wait for their acknowledgement unless max_inflight_messages says more\n");
+    text
+}
+
+/// A journal that was closed in order: what the lake can be compared with.
+struct AtRest {
+    id: String,
+    synced: u64,
+}
+
+/// Looks at the journal, without opening it for writing, and for parts of it that were set aside.
+fn journal(config: &Config) -> (Option<AtRest>, Vec<Finding>) {
     let path = journal_path(config);
-    if !path.exists() {
-        return Ok(vec![Finding::well("journal", path.display().to_string(), "none yet")]);
+    let subject = path.display().to_string();
+    let (at_rest, finding) =
+        if path.exists() { look(&path, &subject) } else { (None, Finding::well("journal", &subject, "none yet")) };
+    let mut findings = vec![finding];
+    let aside = names(&config.data_dir, |name| name.starts_with("journal.redb.damaged-"));
+    findings.extend(aside.into_iter().map(|name| {
+        let path = config.data_dir.join(name).display().to_string();
+        Finding::ill("damage", path, "was damaged and is set aside; look at it, then move it away")
+    }));
+    (at_rest, findings)
+}
+
+fn look(path: &Path, subject: &str) -> (Option<AtRest>, Finding) {
+    let well = |found: &str| (None, Finding::well("journal", subject, found));
+    match datasjo_journal::look(path) {
+        Ok(Look::AtRest { id, synced, stored_bytes }) => {
+            let found = format!("{synced} deliveries so far, {stored_bytes} bytes kept");
+            (Some(AtRest { id, synced }), Finding::well("journal", subject, found))
+        }
+        Ok(Look::InUse) => {
+            well("in use by a running instance; ask its /healthz. What it is writing is not compared with the ledger")
+        }
+        Ok(Look::NotClosed) => well("was not closed in order; the next start repairs it. Markers are compared after that"),
+        Ok(Look::Damaged(reason)) => {
+            let found = format!("damaged: {reason}; the next start sets it aside and begins a new one");
+            (None, Finding::ill("journal", subject, found))
+        }
+        Err(error) => (None, Finding::ill("journal", subject, datasjo_table::causes(&error))),
     }
-    let Ok(journal) = Journal::open(&path, Limits::default()) else {
-        return Ok(vec![Finding::well("journal", path.display().to_string(), "in use by a running instance; ask its /healthz")]);
-    };
-    let synced = *journal.synced().borrow();
-    let mut findings = vec![Finding::well(
-        "journal",
-        path.display().to_string(),
-        format!("{synced} deliveries so far, {} bytes kept", journal.stored_bytes()),
-    )];
-    if let Some(aside) = journal.set_aside() {
-        findings.push(Finding::ill(
-            "journal",
-            aside.path.display().to_string(),
-            format!("was damaged and is set aside: {}", aside.reason),
-        ));
-    }
+}
+
+async fn markers(lake: &Lake, journal: &AtRest) -> anyhow::Result<Vec<Finding>> {
+    let synced = journal.synced;
+    let mut findings = Vec::new();
     for table in lake.tables() {
-        let marker = table.marker(journal.id()).await?;
-        findings.push(match marker {
+        findings.push(match table.marker(&journal.id).await? {
             ahead if ahead > synced => Finding::ill(
                 "marker",
                 table.name(),
                 format!("{ahead} is ahead of the journal's {synced}: the journal is an older copy; the next start sets it aside"),
             ),
             marker => Finding::well("marker", table.name(), format!("{marker} of {synced}")),
+        });
+    }
+    Ok(findings)
+}
+
+/// The rows the ledger says were committed against those that are there. Rows that were too old are dropped and stay in the
+/// ledger, so tables with a retention are left out.
+async fn accounts(lake: &Lake, journal: &AtRest) -> anyhow::Result<Vec<Finding>> {
+    let committed: BTreeMap<String, i64> = rows(lake, "SELECT dataset, sum(committed) AS n FROM ledger GROUP BY dataset")
+        .await?
+        .iter()
+        .filter_map(|row| Some((row.get("dataset")?.as_str()?.to_owned(), row.get("n")?.as_i64()?)))
+        .collect();
+    let ledger_marker = lake.table(LEDGER)?.marker(&journal.id).await?;
+    let mut findings = Vec::new();
+    for table in lake.tables() {
+        let Some(definition) = table.definition().filter(|definition| definition.retention_days.is_none()) else { continue };
+        let told = committed.get(&definition.name).copied().unwrap_or(0);
+        let there = i64::try_from(table.stats()?.rows).unwrap_or(i64::MAX);
+        let found = format!("{there} rows are there, the ledger has {told}");
+        findings.push(if table.marker(&journal.id).await? > ledger_marker {
+            Finding::well("account", table.name(), format!("{found}; a round is unfinished and the next start finishes it"))
+        } else if there == told {
+            Finding::well("account", table.name(), found)
+        } else {
+            Finding::ill("account", table.name(), format!("{found}: rows were lost or doubled, here or in the ledger"))
         });
     }
     Ok(findings)
@@ -169,7 +224,7 @@ fn files(lake: &Lake, table: &Arc<LakeTable>) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
-fn names(directory: &PathBuf, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+fn names(directory: &Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
     };

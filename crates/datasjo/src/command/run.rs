@@ -7,6 +7,9 @@ use crate::instance::Instance;
 /// Takes in and answers until stopped.
 pub(crate) async fn run(dir: &Path, args: Run) -> anyhow::Result<bool> {
     let config = super::load(dir)?;
+    for warning in &config.warnings {
+        eprintln!("{warning}");
+    }
     let instance = Instance::start(&config).await?;
     let mut out = std::io::stdout();
     write!(out, "ready sql=http://{}", instance.sql)?;

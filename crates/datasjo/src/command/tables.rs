@@ -1,27 +1,30 @@
+use std::fmt::Write;
 use std::path::Path;
 
 use datasjo_lake::{MaintenancePlan, TableStats};
 
 use crate::args::Json;
-use crate::instance::{open_lake, open_store};
+use crate::instance::{open_lake_to_read, open_store};
 
 /// Shows the tables.
 pub(crate) async fn run(dir: &Path, args: Json) -> anyhow::Result<bool> {
-    let lake = open_lake(&super::load(dir)?).await?;
+    let lake = open_lake_to_read(&super::load(dir)?).await?;
     let stats: Vec<TableStats> = lake.tables().map(|t| t.stats()).collect::<Result<_, _>>()?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&stats)?);
-        return Ok(true);
-    }
-    println!("{:<20} {:>12} {:>7} {:>12} {:>9}  days", "table", "rows", "files", "bytes", "version");
-    for table in stats {
-        let days = match (&table.first_day, &table.last_day) {
+    let text = if args.json { format!("{}\n", serde_json::to_string_pretty(&stats)?) } else { lines(&stats) };
+    super::say(&text)?;
+    Ok(true)
+}
+
+fn lines(stats: &[TableStats]) -> String {
+    let mut text = format!("{:<20} {:>12} {:>7} {:>12} {:>9}  days\n", "table", "rows", "files", "bytes", "version");
+    for TableStats { name, rows, files, bytes, version, first_day, last_day, .. } in stats {
+        let days = match (first_day, last_day) {
             (Some(first), Some(last)) => format!("{first} .. {last}"),
             _ => "none yet".to_owned(),
         };
-        println!("{:<20} {:>12} {:>7} {:>12} {:>9}  {days}", table.name, table.rows, table.files, table.bytes, table.version);
+        let _ = writeln!(text, "{name:<20} {rows:>12} {files:>7} {bytes:>12} {version:>9}  {days}");
     }
-    Ok(true)
+    text
 }
 
 /// Maintenance and vacuum, now.

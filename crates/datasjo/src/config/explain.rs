@@ -55,6 +55,9 @@ fn explain_feed(text: &mut String, config: &Config, feed: &Feed) {
     written(text, config, &format!("{prefix}.decode"));
 }
 
+/// Defaults as Rust names them, and as they are written in a file.
+const WRITTEN: &[(&str, &str)] = &[("V5", "\"5\""), ("Get", "\"GET\""), ("None", "none")];
+
 /// All fields of `value`: as written where they are, else the default that holds.
 fn all(text: &mut String, config: &Config, prefix: &str, value: &impl fmt::Debug) {
     for (field, default) in debug_fields(value) {
@@ -99,8 +102,8 @@ fn debug_fields(value: &impl fmt::Debug) -> Vec<(String, String)> {
     }
     for (_, value) in &mut fields {
         *value = value.trim_end_matches(',').replace(",}", " }").replace(",]", "]").replace(",)", ")");
-        if value == "None" {
-            *value = "none".to_owned();
+        if let Some((_, written)) = WRITTEN.iter().find(|(rust, _)| value.as_str() == *rust) {
+            *value = (*written).to_owned();
         }
     }
     fields

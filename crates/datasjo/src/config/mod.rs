@@ -12,6 +12,7 @@ mod files;
 mod instance;
 mod outside;
 mod problem;
+mod products;
 mod sources;
 mod tables;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datasjo_pipeline::Catalog;
 use datasjo_sources::push::ListenConfig;
 use datasjo_table::Table;
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub tables: BTreeMap<String, Arc<Table>>,
     /// The reference tables, by name.
     pub reference: Vec<Reference>,
+    /// The products, planned over all of these.
+    pub products: Arc<Catalog>,
     /// What does not stop the start but deserves a look.
     pub warnings: Vec<Problem>,
     /// What was written and where, by dotted key, for [`explain()`].
@@ -84,6 +88,13 @@ pub fn load(dir: &Path) -> Result<Config, Problems> {
     match config {
         Some(config) if !fails => Ok(Config { warnings: problems, ..config }),
         _ => Err(Problems(problems)),
+    }
+}
+
+impl Config {
+    /// Every table of the lake but those it keeps for itself.
+    pub fn definitions(&self) -> Vec<Arc<Table>> {
+        self.tables.values().cloned().chain(products::tables(&self.products)).collect()
     }
 }
 
@@ -150,6 +161,7 @@ fn build(base: &Path, texts: Texts, found: &mut Found) -> Option<Config> {
     }
     tables::warn_of_unused(&definitions, &feeds.datasets, found);
     let reference = tables::read_reference(base, texts.reference, &tables, found);
+    let products = products::read(base, &tables, &reference, found);
     let instance = instance?;
     Some(Config {
         data_dir: instance.data_dir,
@@ -164,6 +176,7 @@ fn build(base: &Path, texts: Texts, found: &mut Found) -> Option<Config> {
         disabled: feeds.off,
         tables,
         reference,
+        products,
         warnings: Vec::new(),
         written: leaves.into_iter().map(|leaf| (leaf.key.clone(), leaf)).collect(),
     })

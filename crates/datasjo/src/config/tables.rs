@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datasjo_datasets::builtin;
+use datasjo_lake::{LEDGER, REJECTS};
 use datasjo_table::Table;
 
 use super::document::{Absent, Document};
 use super::files::Entry;
 use super::problem::{Found, Place};
+
+/// Tables every lake has.
+const OWN: [&str; 2] = [LEDGER, REJECTS];
 
 /// Longest header line of a reference file.
 const MOST_HEADER_BYTES: u64 = 64 * 1024;
@@ -34,6 +38,9 @@ pub(super) fn read(documents: &[(String, Document<'_>)], found: &mut Found) -> B
         for problem in table.problems() {
             found.error(document.place_of_word(&[], &problem.word), problem.message);
         }
+        if OWN.contains(&table.name.as_str()) {
+            found.error(document.place_of(&["name"]), own(&table.name));
+        }
         if table.name != *stem {
             let message = format!("the dataset \"{}\" must be in a file called {}.toml", table.name, table.name);
             found.error(document.place_of(&["name"]), message);
@@ -41,6 +48,10 @@ pub(super) fn read(documents: &[(String, Document<'_>)], found: &mut Found) -> B
         tables.insert(stem.clone(), Arc::new(table));
     }
     tables
+}
+
+fn own(name: &str) -> String {
+    format!("\"{name}\" is a table of the program's own: choose another name")
 }
 
 /// A definition that nobody uses is a slip of the pen more often than a plan. What the binary carries is not meant.
@@ -65,6 +76,9 @@ pub(super) fn read_reference(
         let place = || Place::whole(entry.shown.clone());
         if !is_name(&entry.stem) {
             found.error(place(), format!("\"{}\" is no table name: use lower-case letters, digits and _", entry.stem));
+        }
+        if OWN.contains(&entry.stem.as_str()) {
+            found.error(place(), own(&entry.stem));
         }
         if tables.contains_key(&entry.stem) {
             found.error(place(), format!("\"{}\" is a dataset already: call the file something else", entry.stem));

@@ -1,7 +1,7 @@
-use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use datasjo_table::causes;
 use http::header::{
     ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
@@ -164,17 +164,6 @@ fn refusal(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Failure {
         401 | 403 => Failure::NextRound(format!("{reason}; check the credentials of this feed")),
         _ => Failure::NextRound(reason),
     }
-}
-
-/// An error and its causes in one line.
-fn causes(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }
 
 fn client(config: &PollConfig) -> Result<Client, SourceError> {

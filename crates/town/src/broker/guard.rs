@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ struct Inner {
     context: ServerContext,
     takeovers: Mutex<Takeovers>,
     last_sent: Mutex<HashMap<ClientId, (Sender, Publish)>>,
+    /// Messages that subscribers have acknowledged.
+    taken: Arc<AtomicU64>,
 }
 
 struct Takeovers {
@@ -36,9 +39,10 @@ struct Takeovers {
 }
 
 impl Guard {
-    pub fn new(context: ServerContext) -> Self {
+    /// It also counts into `taken` what subscribers acknowledge.
+    pub fn new(context: ServerContext, taken: Arc<AtomicU64>) -> Self {
         let takeovers = Mutex::new(Takeovers { under_way: 0, at_most_until: Instant::now() });
-        Self(Arc::new(Inner { context, takeovers, last_sent: Mutex::new(HashMap::new()) }))
+        Self(Arc::new(Inner { context, takeovers, last_sent: Mutex::new(HashMap::new()), taken }))
     }
 
     /// Hooks it into the broker it was made for; must be called before the broker accepts connections.
@@ -94,7 +98,8 @@ impl Guard {
         }
     }
 
-    fn forget(&self, session: &Session, publish: &Publish) {
+    fn acknowledged(&self, session: &Session, publish: &Publish) {
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
         let mut last_sent = lock(&self.0.last_sent);
         if last_sent.get(&session.id.client_id).is_some_and(|(_, last)| last.packet_id == publish.packet_id) {
             last_sent.remove(&session.id.client_id);
@@ -139,7 +144,7 @@ impl Handler for Guard {
             Parameter::ClientDisconnected(session, _) => self.put_back(session).await,
             Parameter::MessagePublish(..) => self.wait_for_takeovers().await,
             Parameter::MessageDelivered(session, from, publish) => self.remember(session, from, publish),
-            Parameter::MessageAcked(session, _, publish) => self.forget(session, publish),
+            Parameter::MessageAcked(session, _, publish) => self.acknowledged(session, publish),
             Parameter::MessageDropped(_, _, publish, Reason::MessageQueueFull) => {
                 tracing::error!(topic = %publish.topic, "the broker dropped a message: the subscriber's queue is full");
             }

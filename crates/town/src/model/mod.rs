@@ -15,9 +15,10 @@ use crate::calendar::{Calendar, HOUR, instant, millis};
 use crate::messages::{Messages, Outgoing, Via};
 use crate::noise::Noise;
 
+pub(crate) use outdoors::{CATCHMENT_KM2, RIVER_AT_ZERO_CM, RIVER_CM_BY_FLOW, RIVER_FLOW_EXPONENT};
 pub use outdoors::{GAUGES, Gauge, RAIN_PATH, RIVER, River, SOIL_PROBES, STATIONS};
 pub(crate) use parking::ParkingDays;
-pub use parking::{LOTS, Lot};
+pub use parking::{Full, LOTS, Lot, Match};
 pub(crate) use plan::Plan;
 pub use plan::{Fault, FaultKind};
 pub(crate) use roads::READY_AFTER as ROADS_READY_AFTER;

@@ -22,7 +22,12 @@ const WETNESS_DECAY_DAYS: f64 = 4.0;
 /// Triangular unit hydrograph: the peak comes 3 h after the rain, the last water after 7 h.
 const PEAK: i64 = 3 * HOUR;
 const LAST_WATER: i64 = 7 * HOUR;
-const CATCHMENT_KM2: f64 = 60.0;
+/// The river's catchment.
+pub(crate) const CATCHMENT_KM2: f64 = 60.0;
+/// Stage = [`RIVER_AT_ZERO_CM`] + [`RIVER_CM_BY_FLOW`] * flow in m3/s to the power of [`RIVER_FLOW_EXPONENT`].
+pub(crate) const RIVER_AT_ZERO_CM: f64 = 35.0;
+pub(crate) const RIVER_CM_BY_FLOW: f64 = 22.0;
+pub(crate) const RIVER_FLOW_EXPONENT: f64 = 0.6;
 const BASE_FLOW_M3_PER_S: f64 = 1.5;
 
 /// A rain gauge; both stand at one station, whose logger posts them together every ten minutes.
@@ -165,7 +170,7 @@ impl Town {
             .sum();
         // 1 mm/h over 1 km2 is 1/3.6 m3/s.
         let flow = BASE_FLOW_M3_PER_S + 0.02 * wetness + effective_mm_per_h * runs_off * CATCHMENT_KM2 / 3.6;
-        35.0 + 22.0 * flow.powf(0.6)
+        RIVER_AT_ZERO_CM + RIVER_CM_BY_FLOW * flow.powf(RIVER_FLOW_EXPONENT)
     }
 
     /// Antecedent precipitation: past rains, each weighed less the older it is, in mm.

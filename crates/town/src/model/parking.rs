@@ -1,3 +1,5 @@
+mod full;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
@@ -8,6 +10,8 @@ use super::{FaultKind, Made, Town, ticks};
 use crate::calendar::{Calendar, HOUR, MINUTE, SECOND, instant};
 use crate::messages::Via;
 use crate::noise::Noise;
+
+pub use full::{Full, Match};
 
 /// A car park's day begins and ends at this local hour, when only those parked overnight are there; the cameras set their
 /// totals back to 0 then, as their schedule allows.
@@ -89,8 +93,9 @@ pub static LOTS: [Lot; 3] = [
     },
 ];
 
-/// The crowd of a match evening: nearly the whole stadium's spaces within two hours, and all away after the end.
-const MATCH: Crowd = crowd(540.0, 17.7, 0.5, 3.4, 0.35);
+/// The crowd of a match evening: more than the stadium's spaces within two hours, so that the last drive on to another car
+/// park, and all away after the end.
+const MATCH: Crowd = crowd(640.0, 17.7, 0.5, 3.4, 0.35);
 const MATCH_SHARE_OF_DAYS: f64 = 0.14;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +123,10 @@ impl Town {
         self.parking_day(lot, self.parking_day_number(at)).cars_at(lot, at)
     }
 
+    fn visits(&self, lot: &Lot, day: i64) -> Noise {
+        self.noise.of("visits").of(lot.id).at(day)
+    }
+
     /// All cameras' messages in an hour.
     pub(super) fn cameras(&self, hour: &Range<i64>, days: &mut ParkingDays, made: &mut Vec<Made>) {
         for lot in &LOTS {
@@ -141,7 +150,7 @@ impl Town {
 
     fn parking_day(&self, lot: &Lot, number: i64) -> ParkingDay {
         let begins = self.calendar.at(number, DAY_BEGINS_H);
-        let chance = self.noise.of("visits").of(lot.id).at(number);
+        let chance = self.visits(lot, number);
         let mut visits = Vec::new();
         for (kind, crowd) in lot.crowds(number, chance).enumerate() {
             visits_of(crowd, begins, chance.of("crowd").at(kind as i64), &mut visits);
@@ -247,8 +256,11 @@ impl Town {
 impl Lot {
     fn crowds(&self, day: i64, chance: Noise) -> impl Iterator<Item = Crowd> {
         let ordinary = if Calendar::is_weekend(day) { self.weekend } else { self.weekday };
-        let has_match = self.has_events && chance.of("match").chance(MATCH_SHARE_OF_DAYS);
-        ordinary.iter().copied().chain(has_match.then_some(MATCH))
+        ordinary.iter().copied().chain(self.has_match(chance).then_some(MATCH))
+    }
+
+    fn has_match(&self, chance: Noise) -> bool {
+        self.has_events && chance.of("match").chance(MATCH_SHARE_OF_DAYS)
     }
 }
 

@@ -213,7 +213,7 @@ mod tests {
         };
         assert!((lost(10, 11) - COLLEGE_SEEPAGE_M3_PER_DAY).abs() < 0.01);
         // 0.4 L/s for a day.
-        assert!((lost(57, 58) - COLLEGE_SEEPAGE_M3_PER_DAY - 34.56).abs() < 0.01);
+        assert!((lost(30, 31) - COLLEGE_SEEPAGE_M3_PER_DAY - 34.56).abs() < 0.01);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Ledger {
         self.progress.sent
     }
 
+    /// Nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
     /// Everything before `at` has been handed out.
     pub fn passed(&mut self, at: Timestamp) {
         self.progress.town_time = at;

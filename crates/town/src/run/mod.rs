@@ -8,15 +8,16 @@ mod state;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::calendar::millis;
+use crate::calendar::{instant, millis};
 use crate::messages::{Outgoing, Via};
 use crate::model::Town;
 
@@ -28,6 +29,9 @@ pub use state::{Reached, StateError, reached};
 /// Messages handed to a sender and not yet taken up by it.
 const QUEUE: usize = 64;
 const STATE_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether what was sent in a step of the clock has been taken, and how long at most.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// Where to send to.
 #[derive(Clone)]
@@ -40,6 +44,9 @@ pub struct Endpoints {
     pub push_token: String,
     /// The client that posts; the caller's, because it decides about TLS.
     pub http: reqwest::Client,
+    /// How many published messages the far side has taken for good, counted from any beginning; see [`Pace::step`]. Without
+    /// it the broker's acknowledgement is all that is waited for.
+    pub taken: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 /// Which part of the town's life, and how fast.
@@ -51,6 +58,11 @@ pub struct Pace {
     pub until: Option<Timestamp>,
     /// Seconds of the town's time in a second of ours; 0 for as fast as the messages are taken.
     pub speed: f64,
+    /// For what is sent as fast as it is taken: the clock goes in such steps, on whole multiples since 1970. While the messages
+    /// of a step are sent it stands at the step's end, and it moves on when all of them have been taken. So what is received
+    /// was received at most a step after it was sent and never before, and whatever is computed as of an earlier instant
+    /// misses none of it. None: the clock follows the messages.
+    pub step: Option<SignedDuration>,
 }
 
 /// Why a run ended before its time.
@@ -121,8 +133,11 @@ pub async fn run(
 
     let ledger = Ledger::new(pace.from);
     let state = state::StateFile::new(dir, town.config());
-    let mut sending = Sending { ledger, reported, clock: clock.clone(), state, written: Instant::now(), progress };
-    let sent = sending.all(town, pace, mqtt, post, cancel).await;
+    let taken = endpoints.taken.clone();
+    let published = taken.as_ref().map_or(0, |taken| taken());
+    let clock = clock.clone();
+    let mut sending = Sending { ledger, reported, taken, published, clock, state, written: Instant::now(), progress };
+    let sent = sending.all(town, pace, Lines { mqtt, post }, cancel).await;
     if sent.is_err() {
         senders_stop.cancel();
     }
@@ -142,9 +157,18 @@ async fn senders(mut tasks: JoinSet<Result<(), RunError>>) -> Result<(), RunErro
     first
 }
 
+/// The ways to the senders.
+struct Lines {
+    mqtt: mpsc::Sender<Item>,
+    post: mpsc::Sender<Item>,
+}
+
 struct Sending<P> {
     ledger: Ledger,
     reported: mpsc::Receiver<Report>,
+    taken: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
+    /// Where `taken` will stand when all that was handed to the broker has been taken.
+    published: u64,
     clock: VirtualClock,
     state: state::StateFile,
     written: Instant,
@@ -153,32 +177,30 @@ struct Sending<P> {
 
 impl<P: FnMut(&Progress) + Send> Sending<P> {
     /// Hands every message to its sender when it is due; then waits until all are settled. Both channels end with it.
-    async fn all(
-        &mut self,
-        town: &Town,
-        pace: Pace,
-        mqtt: mpsc::Sender<Item>,
-        post: mpsc::Sender<Item>,
-        cancel: &CancellationToken,
-    ) -> Result<(), RunError> {
+    async fn all(&mut self, town: &Town, pace: Pace, lines: Lines, cancel: &CancellationToken) -> Result<(), RunError> {
         let began = Instant::now();
         for message in town.messages(pace.from, pace.until.unwrap_or(Timestamp::MAX)) {
-            if !self.wait_until(due(began, pace, message.at), cancel).await? {
+            if !self.wait_until(began, pace, message.at, cancel).await? {
                 return Ok(());
             }
             let at = message.at;
-            self.clock.advance(at);
-            if !self.hand_over(message, &mqtt, &post, cancel).await? {
+            if !self.turn_clock(pace, at, &lines, cancel).await? {
+                return Ok(());
+            }
+            if !self.hand_over(message, &lines, cancel).await? {
                 return Ok(());
             }
             self.ledger.passed(at);
             self.tell_now_and_then()?;
         }
         if let Some(until) = pace.until {
+            if pace.step.is_some() && !self.all_arrived(&lines, cancel).await? {
+                return Ok(());
+            }
             self.clock.advance(until);
             self.ledger.passed(until);
         }
-        drop((mqtt, post));
+        drop(lines);
         while let Some(report) = self.reported.recv().await {
             self.ledger.settle(report);
             self.tell_now_and_then()?;
@@ -187,9 +209,76 @@ impl<P: FnMut(&Progress) + Send> Sending<P> {
         Ok(())
     }
 
-    /// True when it is time; false if cancelled before.
-    async fn wait_until(&mut self, due: Option<Instant>, cancel: &CancellationToken) -> Result<bool, RunError> {
-        let Some(due) = due else {
+    /// Sets the clock for a message of `at`; see [`Pace::step`]. False if cancelled before.
+    async fn turn_clock(
+        &mut self,
+        pace: Pace,
+        at: Timestamp,
+        lines: &Lines,
+        cancel: &CancellationToken,
+    ) -> Result<bool, RunError> {
+        let Some(step) = pace.step else {
+            self.clock.advance(at);
+            return Ok(true);
+        };
+        let end = pace.until.map_or(end_of_step(at, step), |until| end_of_step(at, step).min(until));
+        if end > self.clock.now() {
+            if !self.all_arrived(lines, cancel).await? {
+                return Ok(false);
+            }
+            self.clock.advance(end);
+        }
+        Ok(true)
+    }
+
+    async fn all_arrived(&mut self, lines: &Lines, cancel: &CancellationToken) -> Result<bool, RunError> {
+        Ok(self.all_acknowledged(lines, cancel).await? && self.all_taken(cancel).await?)
+    }
+
+    /// Waits until everything handed over is acknowledged or refused; false if cancelled before.
+    async fn all_acknowledged(&mut self, lines: &Lines, cancel: &CancellationToken) -> Result<bool, RunError> {
+        while !self.ledger.is_settled() {
+            if lines.mqtt.is_closed() || lines.post.is_closed() {
+                return Err(RunError::SenderEnded);
+            }
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(false),
+                report = self.reported.recv() => self.ledger.settle(report.ok_or(RunError::SenderEnded)?),
+                () = tokio::time::sleep(STATE_EVERY) => {}
+            }
+            self.tell_now_and_then()?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until the far side has everything published, and goes on without what does not come; false if cancelled before.
+    async fn all_taken(&mut self, cancel: &CancellationToken) -> Result<bool, RunError> {
+        let Some(taken) = self.taken.clone() else { return Ok(true) };
+        let began = Instant::now();
+        while taken() < self.published {
+            if cancel.is_cancelled() {
+                return Ok(false);
+            }
+            if began.elapsed() >= LONGEST_LOOK {
+                tracing::warn!(messages = self.published.saturating_sub(taken()), "published and not taken; the town goes on");
+                self.published = taken();
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.tell_now_and_then()?;
+        }
+        Ok(true)
+    }
+
+    /// True when it is time for a message of `at`; false if cancelled before. The clock goes on meanwhile.
+    async fn wait_until(
+        &mut self,
+        began: Instant,
+        pace: Pace,
+        at: Timestamp,
+        cancel: &CancellationToken,
+    ) -> Result<bool, RunError> {
+        let Some(due) = due(began, pace, at) else {
             return Ok(!cancel.is_cancelled());
         };
         loop {
@@ -203,22 +292,17 @@ impl<P: FnMut(&Progress) + Send> Sending<P> {
             if Instant::now() >= due {
                 return Ok(true);
             }
+            self.clock.advance(town_time(began, pace).min(at));
             self.tell_now_and_then()?;
         }
     }
 
     /// Gives a message to its sender, settling reports while there is no room; false if cancelled before.
-    async fn hand_over(
-        &mut self,
-        message: Outgoing,
-        mqtt: &mpsc::Sender<Item>,
-        post: &mpsc::Sender<Item>,
-        cancel: &CancellationToken,
-    ) -> Result<bool, RunError> {
-        let (to, place, retain) = match message.via {
+    async fn hand_over(&mut self, message: Outgoing, lines: &Lines, cancel: &CancellationToken) -> Result<bool, RunError> {
+        let (to, place, retain, is_published) = match message.via {
             Via::HttpServed => return Ok(true),
-            Via::Mqtt { topic, retain } => (mqtt, topic, retain),
-            Via::Post { path } => (post, path, false),
+            Via::Mqtt { topic, retain } => (&lines.mqtt, topic, retain, true),
+            Via::Post { path } => (&lines.post, path, false, false),
         };
         loop {
             tokio::select! {
@@ -228,6 +312,7 @@ impl<P: FnMut(&Progress) + Send> Sending<P> {
                 room = to.reserve() => {
                     let room = room.map_err(|_| RunError::SenderEnded)?;
                     let number = self.ledger.sent(message.at);
+                    self.published += u64::from(is_published);
                     room.send(Item { number, place, retain, payload: message.payload });
                     return Ok(true);
                 }
@@ -264,6 +349,18 @@ fn due(began: Instant, pace: Pace, at: Timestamp) -> Option<Instant> {
     }
     let seconds = (millis(at) - millis(pace.from)).max(0) as f64 / 1000.0 / pace.speed;
     began.checked_add(Duration::try_from_secs_f64(seconds).ok()?)
+}
+
+/// The town's time now, at a speed above 0.
+fn town_time(began: Instant, pace: Pace) -> Timestamp {
+    let passed_ms = began.elapsed().as_secs_f64() * 1000.0 * pace.speed;
+    instant(millis(pace.from).saturating_add(passed_ms as i64))
+}
+
+/// The end of the step that holds `at`: the first multiple of `step` that is not before it.
+fn end_of_step(at: Timestamp, step: SignedDuration) -> Timestamp {
+    let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
+    instant(millis(at).saturating_add(step_ms - 1).div_euclid(step_ms).saturating_mul(step_ms))
 }
 
 /// The state file of a town in `dir`.

@@ -91,6 +91,7 @@ async fn everything_is_sent_once_and_a_second_run_goes_on_where_the_first_stoppe
         push_url: listener(Arc::clone(&posts)).await,
         push_token: "a-token-for-the-town".to_owned(),
         http: http(),
+        taken: None,
     };
     let messages = subscriber(broker.addr()).await;
     let (dir, cancel) = (tempfile::tempdir().unwrap(), CancellationToken::new());
@@ -98,7 +99,7 @@ async fn everything_is_sent_once_and_a_second_run_goes_on_where_the_first_stoppe
     let clock = VirtualClock::at(from);
 
     for (from, until) in [(from, half), (half, end)] {
-        let pace = Pace { from, until: Some(until), speed: 0.0 };
+        let pace = Pace { from, until: Some(until), speed: 0.0, step: None };
         let truth = town.truth(from, until);
         let done = run(&town, &endpoints, pace, dir.path(), &clock, &cancel, |_| {}).await.unwrap();
         assert_eq!(done.acknowledged, posted(&truth) + published(&truth));
@@ -113,6 +114,35 @@ async fn everything_is_sent_once_and_a_second_run_goes_on_where_the_first_stoppe
 }
 
 #[tokio::test]
+async fn a_clock_in_steps_moves_on_when_all_of_a_step_is_taken() {
+    let (town, broker) = (town(), Broker::start(SocketAddr::from(LOOPBACK)).await.unwrap());
+    let messages = subscriber(broker.addr()).await;
+    let taken = Arc::clone(&messages);
+    let endpoints = Endpoints {
+        mqtt: broker.addr(),
+        push_url: listener(Arc::default()).await,
+        push_token: "a-token-for-the-town".to_owned(),
+        http: http(),
+        taken: Some(Arc::new(move || taken.load(Ordering::Relaxed))),
+    };
+    let (dir, cancel) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let (from, until) = (at("2026-05-04T05:00:00Z"), at("2026-05-04T06:05:00Z"));
+    let clock = VirtualClock::at(from);
+    let pace = Pace { from, until: Some(until), speed: 0.0, step: Some(SignedDuration::from_mins(10)) };
+    let done = run(&town, &endpoints, pace, dir.path(), &clock, &cancel, |_| {}).await.unwrap();
+    assert_eq!((done.reached, clock.now()), (until, until));
+    assert_eq!(messages.load(Ordering::Relaxed), published(&town.truth(from, until)));
+    broker.stop().await;
+}
+
+#[test]
+fn a_message_on_the_border_of_two_steps_belongs_to_the_first() {
+    let step = SignedDuration::from_mins(10);
+    assert_eq!(end_of_step(at("2026-05-04T05:10:00Z"), step), at("2026-05-04T05:10:00Z"));
+    assert_eq!(end_of_step(at("2026-05-04T05:10:00.001Z"), step), at("2026-05-04T05:20:00Z"));
+}
+
+#[tokio::test]
 async fn a_wrong_token_ends_the_run_with_the_address() {
     let (town, broker) = (town(), Broker::start(SocketAddr::from(LOOPBACK)).await.unwrap());
     let endpoints = Endpoints {
@@ -120,10 +150,11 @@ async fn a_wrong_token_ends_the_run_with_the_address() {
         push_url: listener(Arc::default()).await,
         push_token: "another".to_owned(),
         http: http(),
+        taken: None,
     };
     let dir = tempfile::tempdir().unwrap();
     let from = at("2026-05-04T05:00:00Z");
-    let pace = Pace { from, until: Some(at("2026-05-04T06:00:00Z")), speed: 0.0 };
+    let pace = Pace { from, until: Some(at("2026-05-04T06:00:00Z")), speed: 0.0, step: None };
     let ended = run(&town, &endpoints, pace, dir.path(), &VirtualClock::at(from), &CancellationToken::new(), |_| {}).await;
     assert!(matches!(ended, Err(RunError::Refused { status: 401, .. })), "{ended:?}");
     broker.stop().await;
@@ -138,10 +169,11 @@ async fn a_cancelled_run_ends_at_once_and_says_how_far_it_was_acknowledged() {
         push_url: "http://127.0.0.1:9".to_owned(),
         push_token: "a-token-for-the-town".to_owned(),
         http: http(),
+        taken: None,
     };
     let (dir, cancel) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     let from = at("2026-05-04T05:00:00Z");
-    let pace = Pace { from, until: None, speed: 0.0 };
+    let pace = Pace { from, until: None, speed: 0.0, step: None };
     let clock = VirtualClock::at(from);
     let running = run(&town, &endpoints, pace, dir.path(), &clock, &cancel, |_| {});
     let (done, ()) = tokio::join!(running, async { cancel.cancel() });

@@ -120,6 +120,16 @@ fn the_header_of_a_reference_file_is_checked() {
 }
 
 #[test]
+fn the_names_of_the_programs_own_tables_are_taken() {
+    let ledger = GAUGES.replace("\"gauges\"", "\"ledger\"");
+    let files = [("feeds/a.toml", POLLED), ("datasets/ledger.toml", ledger.as_str()), ("reference/rejects.csv", "zone_id\n1\n")];
+    let problems = Directory::new(&files).problems();
+    let own = |name: &str| format!("\"{name}\" is a table of the program's own: choose another name");
+    assert!(problems.contains(&format!("datasets/ledger.toml:1:8: {}", own("ledger"))), "{problems:?}");
+    assert!(problems.contains(&format!("reference/rejects.csv: {}", own("rejects"))), "{problems:?}");
+}
+
+#[test]
 fn mistakes_in_several_files_are_told_together_and_in_order() {
     let column = POLLED.replace("rain_mm =", "rain_m =");
     let files = [

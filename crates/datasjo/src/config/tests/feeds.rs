@@ -141,6 +141,27 @@ fn a_wrong_broker_is_told_where_it_is_wrong_and_once() {
 }
 
 #[test]
+fn defaults_are_explained_in_the_words_of_the_files() {
+    let file = format!("dataset = \"gauges\"\n[source]\nkind = \"file\"\npath = \"incoming\"\n{DECODE}");
+    let broker = mqtt("url = \"mqtt://localhost\"\ntopics = [\"rain/#\"]\n");
+    let pushed = push("/push/rain");
+    let files = [
+        ("datasjo.toml", "[push]\nlisten = \"127.0.0.1:0\"\n"),
+        ("token", "0123456789abcdef"),
+        ("feeds/broker.toml", broker.as_str()),
+        ("feeds/file.toml", file.as_str()),
+        ("feeds/polled.toml", POLLED),
+        ("feeds/pushed.toml", pushed.as_str()),
+    ];
+    let text = explain(&Directory::new(&files).config());
+    assert!(text.contains("feed.broker.source.version = \"5\"  # default\n"), "{text}");
+    assert!(text.contains("feed.polled.source.method = \"GET\"  # default\n"), "{text}");
+    let values = text.lines().filter_map(|line| line.split_once(" = ")?.1.strip_suffix("  # default"));
+    let rust: Vec<&str> = values.filter(|value| value.starts_with(|c: char| c.is_ascii_uppercase())).collect();
+    assert_eq!(rust, Vec::<&str>::new(), "the words of the program's inside");
+}
+
+#[test]
 fn two_feeds_under_one_client_id_or_one_path_are_refused() {
     let same = mqtt("url = \"mqtt://localhost\"\ntopics = [\"a\"]\nclient_id = \"town\"\n");
     let problems = Directory::new(&[("feeds/a.toml", same.as_str()), ("feeds/b.toml", same.as_str())]).problems();
