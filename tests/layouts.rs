@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datasjo_ingest::{FlushOptions, Ingest, Progress};
+use datasjo_ingest::{BYTES_IN_ROUND, FlushOptions, Ingest, Progress};
 use datasjo_journal::{Journal, Limits};
 use datasjo_lake::{Lake, MaintenancePlan, Memory, Root};
 use datasjo_sources::Source;
@@ -30,9 +30,9 @@ const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 const FAR_AHEAD_DAY: i32 = 40_000;
 
 /// Nothing is committed before the end.
-const AT_THE_END: FlushOptions = FlushOptions { every: Duration::from_secs(3_600), rows: 1_000_000 };
+const AT_THE_END: FlushOptions = FlushOptions { every: Duration::from_secs(3_600), rows: 1_000_000, bytes: BYTES_IN_ROUND };
 /// Every step is committed.
-const AT_ONCE: FlushOptions = FlushOptions { every: Duration::ZERO, rows: 1_000_000 };
+const AT_ONCE: FlushOptions = FlushOptions { every: Duration::ZERO, rows: 1_000_000, bytes: BYTES_IN_ROUND };
 
 /// A way to hold the same rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

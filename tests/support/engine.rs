@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datasjo_datasets::{Arrival, DecodeConfig, Decoder, Lookups, Rows, builtin};
-use datasjo_ingest::{Feed, FlushOptions, Ingest, Progress};
+use datasjo_ingest::{BYTES_IN_ROUND, Feed, FlushOptions, Ingest, Progress};
 use datasjo_journal::faulty::Disk;
 use datasjo_journal::{Journal, Limits};
 use datasjo_lake::faulty::{Faults, FaultyStore};
@@ -42,11 +42,11 @@ pub const DAY_S: i64 = 86_400;
 const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
 /// Rounds close often.
-pub const OFTEN: FlushOptions = FlushOptions { every: Duration::from_millis(20), rows: 10_000 };
+pub const OFTEN: FlushOptions = FlushOptions { every: Duration::from_millis(20), rows: 10_000, bytes: BYTES_IN_ROUND };
 
 /// A round closes when it holds so many rows, and by no clock.
 pub const fn when_full(rows: usize) -> FlushOptions {
-    FlushOptions { every: Duration::from_secs(3_600), rows }
+    FlushOptions { every: Duration::from_secs(3_600), rows, bytes: BYTES_IN_ROUND }
 }
 
 /// No round closes before the end.

@@ -99,7 +99,7 @@ fn open_journal(config: &Config, path: &Path) -> anyhow::Result<Journal> {
 }
 
 pub(crate) fn flush_options(config: &Config) -> FlushOptions {
-    FlushOptions { every: config.flush.every, rows: config.flush.rows }
+    FlushOptions { every: config.flush.every, rows: config.flush.rows, ..FlushOptions::default() }
 }
 
 /// The decoding half of every feed.

@@ -51,12 +51,17 @@ pub struct FlushOptions {
     pub every: Duration,
     /// Rows that close a round before its time.
     pub rows: usize,
+    /// Payload bytes that close it: garbage makes few rows and much to remember. [`BYTES_IN_ROUND`] is usual.
+    pub bytes: usize,
 }
+
+/// Payload bytes of a round: a second of a region's messages, and a small part of the memory a program may use.
+pub const BYTES_IN_ROUND: usize = 32 << 20;
 
 impl Default for FlushOptions {
     /// Every 10 s or 200,000 rows.
     fn default() -> Self {
-        Self { every: Duration::from_secs(10), rows: 200_000 }
+        Self { every: Duration::from_secs(10), rows: 200_000, bytes: BYTES_IN_ROUND }
     }
 }
 
@@ -168,6 +173,14 @@ impl Ingest {
         for (_, _, task) in &mut self.sources {
             let _ = task.await;
         }
+    }
+
+    /// Ends at once and commits nothing more: for a lake that nobody will open again.
+    pub fn give_up(self) {
+        self.stop_sources.cancel();
+        self.stop_pump.cancel();
+        self.pump.abort();
+        self.sources.into_iter().for_each(|(_, _, task)| task.abort());
     }
 
     /// Stops the sources, then commits what is visible, then closes the journal. What could not be committed stays in the

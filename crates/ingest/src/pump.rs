@@ -22,8 +22,6 @@ use crate::{Feed, FlushOptions, IngestError, Progress};
 const STEP_BYTES: usize = 4 << 20;
 /// Wait before the journal or the lake is read again after a failure.
 const READ_WAIT: Duration = Duration::from_millis(500);
-/// Payload bytes that close a round before its time: rows, and even more so rejects, can be large.
-const BYTES_IN_ROUND: usize = 32 << 20;
 /// How long a look into the lake may fail before the rows that need it become rejects, so that all others can go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Commits looked at for ledger lines after a crash: at most one round can be ahead of the ledger, but maintenance may have
@@ -123,7 +121,7 @@ impl Pump {
     }
 
     fn is_full(&self) -> bool {
-        self.rows_in_round >= self.flush.rows || self.bytes_in_round >= BYTES_IN_ROUND
+        self.rows_in_round >= self.flush.rows || self.bytes_in_round >= self.flush.bytes
     }
 
     fn is_due(&self) -> bool {

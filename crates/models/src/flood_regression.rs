@@ -34,18 +34,18 @@ pub fn fit_regression(rows: &[RegressionRow], used: usize, yellow_mm_per_h: f64)
     let mut right = [0.0; TERMS];
     for row in rows {
         let weight = weight(row, yellow_mm_per_h);
-        for i in 0..used {
-            right[i] += weight * row.terms[i] * row.highest_mm_per_h;
-            for j in 0..=i {
-                matrix[i][j] += weight * row.terms[i] * row.terms[j];
+        for (i, term) in row.terms[..used].iter().enumerate() {
+            right[i] += weight * term * row.highest_mm_per_h;
+            for (entry, other) in matrix[i][..=i].iter_mut().zip(&row.terms) {
+                *entry += weight * term * other;
             }
         }
     }
     let scale: [f64; TERMS] = std::array::from_fn(|i| if matrix[i][i] > 0.0 { matrix[i][i].sqrt() } else { 1.0 });
     for i in 0..used {
         right[i] /= scale[i];
-        for j in 0..=i {
-            matrix[i][j] /= scale[i] * scale[j];
+        for (entry, other) in matrix[i][..=i].iter_mut().zip(&scale) {
+            *entry /= scale[i] * other;
         }
         matrix[i][i] += if i == 0 { 0.0 } else { RIDGE };
     }

@@ -6,7 +6,7 @@
 //!
 //! - **Gates.** Each crossing moves the estimate by one, and by the share that gates miss; a running total by its growth.
 //!   Each crossing also makes it less sure: drift is a random walk in crossings, not in time.
-//! - **Counts inside** (by a person, or a camera over the area) pull it back, as far as both are sure ([`Belief::update`]).
+//! - **Counts inside** (by a person, or a camera over the area) pull it back, as far as both are sure (a Kalman update).
 //!   They are compared with the estimate of when they were *seen*. What crossed before and arrives after was already in the
 //!   count: it moves the estimate only by the part that the count left open.
 //! - **Walls.** Nobody leaves an empty lot or enters one that takes no more: an estimate beyond is put back to the wall.

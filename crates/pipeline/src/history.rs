@@ -15,7 +15,7 @@ pub const ALERT_HISTORY: &str = "alert_history";
 /// The feed that brings its rows.
 pub const ALERT_FEED: &str = "alerts";
 
-/// The table's definition and what reads [`payload`].
+/// The table's definition and what reads its lines.
 ///
 /// # Errors
 /// A defect of this file.

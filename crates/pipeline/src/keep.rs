@@ -89,7 +89,7 @@ fn kind(data_type: &DataType) -> Option<Kind> {
     }
 }
 
-/// Reads the lines of [`lines`].
+/// Reads a product's rows from JSON lines.
 ///
 /// # Errors
 /// The table cannot be filled by a feed; a defect of [`table`].

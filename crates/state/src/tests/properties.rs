@@ -31,6 +31,9 @@ struct Kept {
     state: Option<State>,
 }
 
+/// Alerts with their histories, the outbox, and the mark.
+type Seen = (Vec<(Alert, Vec<Transition>)>, Vec<(u64, Transition)>, Option<i64>);
+
 impl Kept {
     fn new() -> Self {
         let mut kept = Self { directory: tempfile::tempdir().unwrap(), state: None };
@@ -54,7 +57,7 @@ impl Kept {
     }
 
     /// Everything a caller can see.
-    fn seen(&self) -> (Vec<(Alert, Vec<Transition>)>, Vec<(u64, Transition)>, Option<i64>) {
+    fn seen(&self) -> Seen {
         let alerts = self.state().alerts(&Filter::default()).unwrap();
         let whole = alerts.iter().map(|alert| self.state().alert(&alert.id).unwrap().unwrap()).collect();
         (whole, self.state().outbox(10_000).unwrap(), self.state().mark("leaks").unwrap())

@@ -118,7 +118,7 @@ fn a_silence_of_a_key_holds_for_open_and_for_new_alerts() {
     assert_eq!(kept.open_alerts()[0].state, AlertState::Silenced);
     let told = kept.state.apply(&batch(ALERT, &[row(2, 0), row(3, 1), row(10, 1)], 10)).unwrap();
     assert_eq!(told.iter().map(|t| t.tell).collect::<Vec<_>>(), [false, false, true]);
-    assert_eq!(kept.state.silences(8 * HOUR_US).unwrap(), [silence.clone()]);
+    assert_eq!(kept.state.silences(8 * HOUR_US).unwrap(), std::slice::from_ref(&silence));
     assert!(kept.state.silences(9 * HOUR_US).unwrap().is_empty());
     let backwards = Silence { until_us: 0, ..silence };
     assert!(matches!(kept.state.silence(&backwards), Err(StateError::Refused { .. })));

@@ -41,7 +41,7 @@ async fn one(read: Read, product: &str, publish: Publish, data: &Path, out: &mut
     let made = played.run(&[product]).await?;
     let rows = made.get(product).with_context(|| format!("{product} gave nothing"))?;
     let lines = publish(rows, out)?;
-    played.end().await?;
+    played.end();
     Ok(lines)
 }
 
@@ -73,7 +73,7 @@ async fn floods(args: &Backtest, out: &mut dyn Write) -> anyhow::Result<usize> {
             let made = played.run_on(&["river_lag"], &["flood_hours"]).await?;
             flood::lag(&name, made.get("river_lag").context("no lags")?, lags)?;
         }
-        played.end().await?;
+        played.end();
         println!("{name}: parameters fitted {fits} times, {:.1} s", began.elapsed().as_secs_f64());
     }
     if let Some(mut lags) = lags {
