@@ -178,7 +178,6 @@ impl Ingest {
     /// Ends at once and commits nothing more: for a lake that nobody will open again.
     pub fn give_up(self) {
         self.stop_sources.cancel();
-        self.stop_pump.cancel();
         self.pump.abort();
         self.sources.into_iter().for_each(|(_, _, task)| task.abort());
     }
